@@ -1,0 +1,308 @@
+"""
+The bot: every actor on one bus, and the way each venue is brought up.
+
+Order of a start, the same after a crash (R88): connect, snapshot, reconcile, protect, history,
+streams, trade. Entries of a venue begin when exit says everything found there is protected.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, TypedDict
+
+import attrs
+
+from aegis.brain.actor import BrainActor
+from aegis.core.bus import ContractReport, EventBus
+from aegis.core.clock import NS_PER_S, Clock, loop_delay_s
+from aegis.core.errors import VenueError, VenueRefused
+from aegis.core.event import Event, event_types
+from aegis.core.ids import IdSource
+from aegis.core.latch import HaltLatch
+from aegis.core.offload import Offload
+from aegis.core.supervise import Supervisor, TaskFailed
+from aegis.core.transport import HttpExchange, StreamConnector
+from aegis.data.actor import DataActor
+from aegis.exit.actor import START_REASON, ExitActor
+from aegis.journal.store import JournalStore
+from aegis.journal.writer import JournalActor
+from aegis.model import events as model_events
+from aegis.model.events import (
+    EntriesHalted,
+    SnapshotReported,
+    VenueConnected,
+    VenueUnavailable,
+)
+from aegis.model.instrument import Instrument, Venue
+from aegis.model.market import MINUTE_NS
+from aegis.model.order_id import PositionIds
+from aegis.model.ports import VenueGateway
+from aegis.safety.actor import SafetyActor
+from aegis.settings import AegisConfig
+from aegis.trade.actor import TradeActor
+from aegis.venue.binance.gateway import BinanceGateway
+from aegis.venue.bybit.gateway import BybitGateway
+
+EXIT_FAULT: Final = 1
+EXIT_NO_VENUE: Final = 3
+BAR_NS: Final = 5 * MINUTE_NS
+RETRY_FIRST_S: Final = 1.0
+RETRY_MAX_S: Final = 60.0
+HISTORY_BARS_EXTRA: Final = 280
+"""Bars beyond the strategy's warm-up: the recursive means agree better with a long run (R18)."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class VenuePorts:
+    """How one venue is reached. *http* is the twin in this process, None for real connections."""
+
+    venue: Venue
+    base_url: str
+    ws_url: str
+    api_key: str
+    api_secret: str
+    http: HttpExchange | None
+    connector: StreamConnector
+    symbols: tuple[str, ...]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Surroundings:
+    """What the bot stands on: clock, loop, threads or none, chance, journal."""
+
+    clock: Clock
+    loop: asyncio.AbstractEventLoop
+    offload: Offload
+    rng: random.Random
+    store: JournalStore
+    installation: str
+    run: int
+    run_id: str
+
+
+class _GatewayParts(TypedDict):
+    api_key: str
+    api_secret: str
+    http: HttpExchange | None
+    connector: StreamConnector
+    offload: Offload
+    publish: Callable[[Event], None]
+    clock: Clock
+    supervisor: Supervisor
+    rng: random.Random
+    timeframes_ns: Sequence[int]
+    recv_window_ms: int
+    request_timeout_s: float
+
+
+class Bot:
+    """All actors of one process, wired; nothing runs before `start`."""
+
+    def __init__(
+        self,
+        config: AegisConfig,
+        around: Surroundings,
+        venues: Sequence[VenuePorts],
+        *,
+        on_fatal: Callable[[str, int], None],
+    ) -> None:
+        """*on_fatal* ends the run with a reason and an exit code."""
+        self._on_fatal = on_fatal
+        self.config: Final = config
+        self.around: Final = around
+        clock = around.clock
+        self.bus: Final = EventBus(clock)
+        self.latch: Final = HaltLatch()
+        self.supervisor: Final = Supervisor(clock, self._on_task_failed, rng=around.rng)
+        self._ports = {ports.venue: ports for ports in venues}
+        self.gateways: Final[dict[Venue, VenueGateway]] = {
+            ports.venue: self._gateway(ports) for ports in venues
+        }
+        self.connected: Final[dict[Venue, tuple[Instrument, ...]]] = {}
+        self.refused: Final[dict[Venue, str]] = {}
+        intents = IdSource("int")
+        self.journal: Final = JournalActor(
+            self.bus,
+            clock,
+            around.store,
+            around.offload,
+            self.supervisor,
+            run=around.run,
+            run_id=around.run_id,
+            queue_max=config.journal_queue_max,
+            on_cap=self._halt,
+        )
+        self.data: Final = DataActor(self.bus, clock, config, around.loop, self.supervisor)
+        self.brain: Final = BrainActor(self.bus, clock, config, IdSource("sig"))
+        self.safety: Final = SafetyActor(self.bus, clock, config, self.latch, bar_ns=BAR_NS)
+        self.trade: Final = TradeActor(
+            self.bus,
+            clock,
+            config,
+            gateways=self.gateways,
+            halt=self.latch.view(),
+            supervisor=self.supervisor,
+            positions=PositionIds(around.installation, around.run),
+            intents=intents,
+        )
+        self.exit: Final = ExitActor(self.bus, clock, config, intents=intents)
+
+    def _gateway(self, ports: VenuePorts) -> VenueGateway:
+        around, config = self.around, self.config
+        common: _GatewayParts = {
+            "api_key": ports.api_key,
+            "api_secret": ports.api_secret,
+            "http": ports.http,
+            "connector": ports.connector,
+            "offload": around.offload,
+            "publish": self.bus.publish,
+            "clock": around.clock,
+            "supervisor": self.supervisor,
+            "rng": around.rng,
+            "timeframes_ns": config.timeframes_ns,
+            "recv_window_ms": config.recv_window_ms,
+            "request_timeout_s": config.request_timeout_s,
+        }
+        if ports.venue is Venue.BINANCE:
+            return BinanceGateway(base_url=ports.base_url, public_ws_url=ports.ws_url, **common)
+        return BybitGateway(base_url=ports.base_url, ws_url=ports.ws_url, **common)
+
+    # --- start -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start every shell and begin to bring the venues up."""
+        self.journal.start()
+        self.trade.start()
+        for venue in self.gateways:
+            name = f"start {venue.value.lower()}"
+            _ = self.supervisor.start(name, partial(self._bring_up, venue))
+        self._arm_day_timer()
+
+    async def _bring_up(self, venue: Venue) -> None:
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                await self._start_venue(venue)
+            except VenueRefused as error:
+                # The same request would fail again: a person must mend it.
+                self._unavailable(venue, error)
+                self.refused[venue] = str(error)
+                if len(self.refused) == len(self.gateways):
+                    self._on_fatal("no venue could be brought up", EXIT_NO_VENUE)
+                return
+            except VenueError as error:
+                self._unavailable(venue, error)
+                await asyncio.sleep(delay_s * (1 - 0.2 * self.around.rng.random()))
+                delay_s = min(RETRY_MAX_S, delay_s * 2)
+            else:
+                return
+
+    async def _start_venue(self, venue: Venue) -> None:
+        gateway, symbols = self.gateways[venue], self._ports[venue].symbols
+        instruments = await gateway.connect(symbols)
+        snapshot = await gateway.snapshot()
+        known = {instrument.instrument_id for instrument in instruments}
+        strangers = tuple(
+            report.instrument_id.symbol
+            for report in snapshot.positions
+            if report.qty_signed != 0 and report.instrument_id not in known
+        )
+        if strangers:
+            # Found outside the settings: protected too, never traded.
+            everything = await gateway.connect((*symbols, *strangers))
+            instruments = tuple(
+                attrs.evolve(each, tradable=each.tradable and each.instrument_id in known)
+                for each in everything
+            )
+        self.connected[venue] = instruments
+        now = self.around.clock.now_ns()
+        self.bus.publish(
+            VenueConnected(
+                ts_event=now,
+                ts_recv=now,
+                venue=venue,
+                capabilities=gateway.capabilities,
+                instruments=instruments,
+            )
+        )
+        self.bus.publish(
+            SnapshotReported(
+                ts_event=snapshot.ts_event, ts_recv=now, snapshot=snapshot, reason=START_REASON
+            )
+        )
+        await self.data.warm_up({venue: gateway}, instruments, self._history_bars())
+        await gateway.start_streams(instruments, self.data)
+
+    def _history_bars(self) -> Mapping[int, int]:
+        bars = self.config.warmup_bars + HISTORY_BARS_EXTRA
+        return dict.fromkeys(self.config.timeframes_ns, bars)
+
+    def _unavailable(self, venue: Venue, error: VenueError) -> None:
+        now = self.around.clock.now_ns()
+        self.bus.publish(
+            VenueUnavailable(
+                ts_event=now, ts_recv=now, venue=venue, stage=error.operation, error=str(error)
+            )
+        )
+
+    def _arm_day_timer(self) -> None:
+        delay_s = loop_delay_s(self.around.clock, 60 * NS_PER_S)
+
+        def look() -> None:
+            self.safety.on_day_timer()
+            if not self.supervisor.stopping:
+                self._arm_day_timer()
+
+        self.around.loop.call_later(delay_s, look)
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def _halt(self, reason: str) -> None:
+        now = self.around.clock.now_ns()
+        self.latch.set(reason, at_ns=now)
+        self.bus.publish(EntriesHalted(ts_event=now, ts_recv=now, scope="all", reason=reason))
+
+    def _on_task_failed(self, failed: TaskFailed) -> None:
+        self.bus.publish(
+            model_events.TaskFailed(
+                ts_event=failed.at_ns,
+                ts_recv=failed.at_ns,
+                task=failed.name,
+                error_type=failed.error_type,
+                error=failed.error,
+                traceback=failed.traceback,
+                restarts=failed.restarts,
+                fatal=failed.retry_in_s is None,
+            )
+        )
+        if failed.retry_in_s is None and not self.supervisor.stopping:
+            self._on_fatal(f"task {failed.name} failed: {failed.error}", EXIT_FAULT)
+
+    # --- the contract ----------------------------------------------------------------------------
+
+    def check_contract(self) -> ContractReport:
+        """Return events nobody consumes and subscriptions nobody feeds (R8)."""
+        return self.bus.contract_report(produced_events())
+
+    # --- end -------------------------------------------------------------------------------------
+
+    async def settle(self, patience_s: float) -> bool:
+        """Wait until nothing is under way at the executors; return whether that was reached."""
+        until = self.around.loop.time() + patience_s
+        while any(any(e.depths) for e in self.trade.executors.values()):
+            if self.around.loop.time() >= until:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    async def close(self) -> None:
+        """Close the venues' streams and clients; resting orders stay there."""
+        self.data.stop()
+        for gateway in self.gateways.values():
+            await gateway.close()
+
+
+def produced_events() -> list[type[Event]]:
+    """Return every event type the bot can produce: all that are declared."""
+    return event_types("aegis")

@@ -1,0 +1,75 @@
+"""Reading the settings: config.py, .env, environment, flags; and the hashes that name a run."""
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from aegis.core.errors import ConfigError, Problem
+from aegis.settings import AegisConfig, Resolved, Secrets, read_secrets, resolve
+
+DEFAULT_CONFIG = "config.py"
+
+
+def load_settings(
+    config_path: Path | None, flags: Mapping[str, object]
+) -> tuple[Resolved, Secrets]:
+    """
+    Return effective settings and secrets.
+
+    Raises:
+        ConfigError: every problem, before anything connects.
+    """
+    path = config_path if config_path is not None else Path(DEFAULT_CONFIG)
+    base = _read_config(path) if config_path is not None or path.exists() else None
+    dotenv = {k: v for k, v in dotenv_values(".env").items() if v is not None}
+    environ = dict(os.environ)
+    environ.pop("AEGIS_TEST_DATA", None)
+    resolved = resolve(base, dotenv=dotenv, environ=environ, flags=flags)
+    return resolved, read_secrets(dotenv, environ)
+
+
+def _read_config(path: Path) -> AegisConfig:
+    def problem(what: str, fix: str) -> ConfigError:
+        return ConfigError(
+            [Problem(name=str(path), value=what, allowed="a file that sets `config`", fix=fix)]
+        )
+
+    if not path.is_file():
+        raise problem("not a file", "name an existing file or leave --config out")
+    spec = importlib.util.spec_from_file_location("aegis_operator_config", path)
+    if spec is None or spec.loader is None:
+        raise problem("not a Python file", "name a .py file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except TypeError as error:
+        raise problem(str(error), "see docs/settings.md for the names") from None
+    except Exception as error:  # noqa: BLE001 - whatever an operator's file raises is told, not traced
+        raise problem(f"{type(error).__name__}: {error}", "mend the file") from None
+    config = getattr(module, "config", None)
+    if not isinstance(config, AegisConfig):
+        raise problem(f"config is {type(config).__name__}", "set config = AegisConfig(...)")
+    return config
+
+
+def config_hash(resolved: Resolved) -> str:
+    """Return a short hash of the effective settings."""
+    text = "\n".join(f"{name}={value}" for name, value, _ in resolved.rows())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_hash() -> str:
+    """Return a short hash over the source that runs, in path order (R90)."""
+    root = Path(sys.modules["aegis"].__path__[0])
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,294 @@
+"""
+Paper mode: a twin in this process, over loopback sockets in real time, without any in virtual time.
+
+Also the way to a twin that runs as its own process, whose clock the bot takes over.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import attrs
+import orjson
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from aegis.app.bot import VenuePorts
+from aegis.app.plan import PAPER_API_KEY, PAPER_API_SECRET, RunPlan
+from aegis.core.clock import NS_PER_MS, NS_PER_S, Clock, format_ns
+from aegis.core.errors import ConfigError, Problem
+from aegis.core.offload import InlineOffload, Offload, ThreadOffload
+from aegis.core.supervise import Supervisor
+from aegis.core.transport import HttpRequest, HttpResponse
+from aegis.model.instrument import Venue
+from aegis.settings import AegisConfig
+from aegis.twin.boot import (
+    Market,
+    Twin,
+    TwinShape,
+    VenueName,
+    build_twin,
+    generated_market,
+    recorded_market,
+)
+from aegis.twin.face_api import Face, StreamSession
+from aegis.twin.inproc import InprocTransport
+from aegis.twin.runner import TwinRunner
+from aegis.twin.server import TwinServer
+from aegis.venue.sdk_clock import set_sdk_clocks
+from aegis.venue.websocket_connector import WebsocketConnector
+
+CONTROL_PATH: Final = "/twin/status"
+REAL_TIME_BATCH_S: Final = 0.02
+QUOTE_EVERY_S: Final = 0.5
+"""In real time quotes are repeated at this pace, so that the feed is alive between bars."""
+
+
+def venue_names(config: AegisConfig) -> tuple[VenueName, ...]:
+    """Return the configured venues as the twin names them, always in the same order."""
+    chosen: list[VenueName] = []
+    if "binance" in config.venues:
+        chosen.append("binance")
+    if "bybit" in config.venues:
+        chosen.append("bybit")
+    return tuple(chosen)
+
+
+def open_market(config: AegisConfig, plan: RunPlan) -> Market:
+    """
+    Return the market to play: the named tapes, or a generated one.
+
+    Raises:
+        TapeError: a tape cannot be played.
+    """
+    venues = venue_names(config)
+    if plan.tapes:
+        return recorded_market(
+            plan.tapes,
+            from_ns=plan.from_ns,
+            to_ns=plan.to_ns,
+            seed=config.paper_seed,
+            venues=venues,
+        )
+    return generated_market(config.paper_seed, days=config.paper_days, venues=venues)
+
+
+def shape_of(config: AegisConfig, speed: float | None) -> TwinShape:
+    """Return how the twin is made for these settings."""
+    interval_ns = None if speed is None else max(1, round(QUOTE_EVERY_S * speed * NS_PER_S))
+    return TwinShape(
+        seed=config.paper_seed,
+        wallet=config.paper_balance,
+        spread_bps=config.paper_spread_bps,
+        depth_usdt=config.paper_depth_usdt,
+        quote_interval_ns=interval_ns,
+        venues=venue_names(config),
+    )
+
+
+class StatusFace:
+    """A face that also tells the twin's clock, for bots that run as another process."""
+
+    def __init__(self, face: Face, status: Callable[[], dict[str, Any]]) -> None:
+        self._face = face
+        self._status = status
+        self.name = face.name
+
+    def http(self, request: HttpRequest) -> HttpResponse:
+        """Answer the status path, or have the face answer."""
+        if request.path == CONTROL_PATH:
+            headers = {"content-type": "application/json"}
+            return HttpResponse(status=200, body=orjson.dumps(self._status()), headers=headers)
+        return self._face.http(request)
+
+    def open_stream(
+        self, target: str, *, send: Callable[[bytes], None], close: Callable[[str], None]
+    ) -> StreamSession | None:
+        """Open a stream of the face."""
+        return self._face.open_stream(target, send=send, close=close)
+
+
+@attrs.define(slots=True, kw_only=True)
+class PaperWorld:
+    """A running twin and how the bot reaches it."""
+
+    twin: Twin
+    runner: TwinRunner
+    offload: Offload
+    ports: tuple[VenuePorts, ...]
+    servers: dict[VenueName, TwinServer]
+    close: Callable[[], Awaitable[None]]
+
+
+async def start_world(
+    twin: Twin,
+    config: AegisConfig,
+    clock: Clock,
+    *,
+    virtual: bool,
+    supervisor: Supervisor,
+    rng: random.Random,
+    tcp_ports: tuple[int, int] = (0, 0),
+) -> PaperWorld:
+    """Set the twin going on *clock* and return how to reach it."""
+    loop = asyncio.get_running_loop()
+    runner = TwinRunner(
+        twin.world,
+        now_ns=clock.now_ns,
+        speed=clock.speed,
+        loop=loop,
+        batch_s=0.0 if virtual else REAL_TIME_BATCH_S,
+    )
+
+    def catch_up() -> None:
+        twin.world.advance(clock.now_ns())
+
+    latency_s = config.paper_latency_ms / 1000
+    offload: Offload = InlineOffload(latency_s, latency_s) if virtual else ThreadOffload()
+    servers: dict[VenueName, TwinServer] = {}
+    ports: list[VenuePorts] = []
+    for name, face in twin.faces.items():
+        venue = Venue(name.upper())
+        symbols = twin.market.symbols_of(name)
+        if virtual:
+            transport = InprocTransport(
+                face,
+                loop,
+                stream_delay_s=latency_s,
+                rng=rng,
+                before_request=catch_up,
+                after_request=runner.poke,
+            )
+            ports.append(
+                _paper_ports(venue, "http://twin", "ws://twin", symbols, transport, transport)
+            )
+            continue
+        status = StatusFace(face, lambda: status_of(twin, clock))
+        server = TwinServer(
+            status,
+            port=tcp_ports[0 if name == "binance" else 1],
+            before_request=catch_up,
+            after_request=runner.poke,
+        )
+        await server.start()
+        servers[name] = server
+        connector = WebsocketConnector(supervisor=supervisor)
+        ports.append(_paper_ports(venue, server.url, server.ws_url, symbols, None, connector))
+    set_sdk_clocks(clock.wall_ns)
+    _ = supervisor.start("twin", runner.run)
+
+    async def close() -> None:
+        for server in servers.values():
+            await server.stop()
+        if isinstance(offload, ThreadOffload):
+            offload.close(wait=False)
+
+    return PaperWorld(
+        twin=twin, runner=runner, offload=offload, ports=tuple(ports), servers=servers, close=close
+    )
+
+
+def _paper_ports(
+    venue: Venue,
+    base_url: str,
+    ws_url: str,
+    symbols: tuple[str, ...],
+    http: InprocTransport | None,
+    connector: InprocTransport | WebsocketConnector,
+) -> VenuePorts:
+    return VenuePorts(
+        venue=venue,
+        base_url=base_url,
+        ws_url=ws_url,
+        api_key=PAPER_API_KEY,
+        api_secret=PAPER_API_SECRET,
+        http=http,
+        connector=connector,
+        symbols=symbols,
+    )
+
+
+def new_twin(
+    market: Market, config: AegisConfig, clock: Clock, speed: float | None, start_ns: int
+) -> Twin:
+    """Return a twin of *market* that stands at *start_ns*."""
+    return build_twin(
+        market,
+        shape_of(config, speed),
+        start_ns=start_ns,
+        wall_ms=lambda: clock.wall_ns() // NS_PER_MS,
+        api_key=PAPER_API_KEY,
+        api_secret=PAPER_API_SECRET,
+    )
+
+
+def status_of(twin: Twin, clock: Clock) -> dict[str, Any]:
+    """Return what another process needs to trade here: clock, speed, symbols, label."""
+    return {
+        "now_ns": clock.now_ns(),
+        "speed": clock.speed,
+        "end_ns": twin.market.end_ns,
+        "ends": format_ns(twin.market.end_ns),
+        "label": twin.market.label,
+        "symbols": {name: list(twin.market.symbols_of(name)) for name in twin.faces},
+    }
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RemoteTwin:
+    """What a twin in another process says of itself."""
+
+    now_ns: int
+    speed: float
+    end_ns: int
+    label: str
+    symbols: dict[str, list[str]]
+
+
+async def ask_remote_twin(name: str, url: str) -> RemoteTwin:
+    """
+    Return the status of the twin at *url*, the value of setting *name*.
+
+    Raises:
+        ConfigError: when no twin answers there.
+    """
+    try:
+        async with (
+            ClientSession(timeout=ClientTimeout(total=5)) as session,
+            session.get(url.rstrip("/") + CONTROL_PATH) as response,
+        ):
+            response.raise_for_status()
+            told = orjson.loads(await response.read())
+            return RemoteTwin(
+                now_ns=int(told["now_ns"]),
+                speed=float(told["speed"]),
+                end_ns=int(told["end_ns"]),
+                label=str(told["label"]),
+                symbols=dict(told["symbols"]),
+            )
+    except (ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            [
+                Problem(
+                    name=name,
+                    value=url,
+                    allowed="the URL of a running twin",
+                    fix=f"start one with python -m aegis twin ({type(error).__name__}: {error})",
+                )
+            ]
+        ) from None
+
+
+def remote_ports(
+    url: str, ws_url: str, venue: Venue, symbols: tuple[str, ...], supervisor: Supervisor
+) -> VenuePorts:
+    """Return how to reach one face of a twin in another process."""
+    ws = ws_url or url.replace("http", "ws", 1)
+    return _paper_ports(
+        venue,
+        url.rstrip("/"),
+        ws.rstrip("/"),
+        symbols,
+        None,
+        WebsocketConnector(supervisor=supervisor),
+    )

@@ -1,0 +1,135 @@
+"""The state directory: the lock, the installation's name, and saved paper accounts."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import orjson
+
+from aegis.core.errors import AlreadyRunning, ConfigError, Problem
+
+INSTALLATION_CHARS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+ACCOUNT_VERSION: Final = 1
+
+
+def open_state_dir(path: Path) -> Path:
+    """
+    Make the state directory and return it.
+
+    Raises:
+        ConfigError: when it cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    name="state_dir",
+                    value=str(path),
+                    allowed="a folder this user may write",
+                    fix=f"choose another one or mend its rights ({error.strerror})",
+                )
+            ]
+        ) from None
+    return path
+
+
+class StateLock:
+    """One process per state directory, by flock on an absolute path (R86)."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = (state_dir / "aegis.lock").resolve()
+        self._fd: int | None = None
+
+    def __enter__(self) -> Self:
+        """
+        Take the lock.
+
+        Raises:
+            AlreadyRunning: another process holds it.
+        """
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(fd, 32).decode(errors="replace").strip()
+            os.close(fd)
+            raise AlreadyRunning(self._path, int(holder) if holder.isdigit() else None) from None
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        self._fd = fd
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # The file stays: removing it would let a third process lock another inode.
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def installation_name(state_dir: Path, draw: Callable[[], str]) -> str:
+    """
+    Return the four letters that mark this installation's orders, drawn once by *draw*.
+
+    Raises:
+        ConfigError: when the file holds something else.
+    """
+    path = state_dir / "installation"
+    if not path.exists():
+        path.write_text(draw() + "\n")
+    name = path.read_text().strip()
+    if len(name) != 4 or not name.isalnum() or not name.isascii():
+        raise ConfigError(
+            [
+                Problem(
+                    name="installation",
+                    value=name[:20],
+                    allowed="4 letters or digits",
+                    fix=f"restore {path} or remove it while no position is open",
+                )
+            ]
+        )
+    return name
+
+
+def load_account(state_dir: Path, market_id: str) -> dict[str, Any] | None:
+    """Return the paper account saved for this market, None when there is none to use."""
+    path = _account_path(state_dir)
+    if not path.exists():
+        return None
+    try:
+        saved = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError:
+        return None
+    if saved.get("version") != ACCOUNT_VERSION or saved.get("market") != market_id:
+        return None
+    return dict(saved)
+
+
+def save_account(state_dir: Path, account: dict[str, Any]) -> None:
+    """Write the paper account, whole or not at all."""
+    path = _account_path(state_dir)
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(orjson.dumps(account | {"version": ACCOUNT_VERSION}))
+    temporary.replace(path)
+
+
+def drop_account(state_dir: Path) -> None:
+    """Forget the saved paper account: a run that is cut off must not be continued from before."""
+    _account_path(state_dir).unlink(missing_ok=True)
+
+
+def _account_path(state_dir: Path) -> Path:
+    return state_dir / "paper-account.json"

@@ -1,0 +1,122 @@
+"""The twin as a process of its own: two faces on loopback ports, driven until the tape ends."""
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from aegis.app.paper import new_twin, start_world
+from aegis.app.plan import PAPER_API_KEY, PAPER_API_SECRET, RunPlan
+from aegis.core.clock import NS_PER_MS, ScaledClock, format_ns
+from aegis.core.errors import ConfigError, Problem
+from aegis.core.log import configure_logging, room_logger
+from aegis.core.supervise import Supervisor, TaskFailed
+from aegis.settings import AegisConfig
+from aegis.twin.boot import Market, Twin
+
+log = room_logger("twin")
+
+
+async def run_twin(
+    config: AegisConfig, plan: RunPlan, market: Market, tcp_ports: tuple[int, int]
+) -> int:
+    """
+    Serve *market* and return the exit code.
+
+    Raises:
+        ConfigError: for --speed max, which has no sockets, or a port that is taken.
+    """
+    if plan.speed is None:
+        raise ConfigError(
+            [
+                Problem(
+                    name="--speed",
+                    value="max",
+                    allowed="a number: a twin with sockets runs in real time",
+                    fix="use --speed 60, or run the bot itself with --speed max",
+                )
+            ]
+        )
+    loop = asyncio.get_running_loop()
+    clock = ScaledClock(market.start_ns, plan.speed, loop)
+    configure_logging(
+        config.log_level,
+        json_file=Path(config.log_file) if config.log_file else None,
+        now_ns=clock.now_ns,
+    )
+    ended = asyncio.Event()
+    failures: list[TaskFailed] = []
+
+    def on_failure(failed: TaskFailed) -> None:
+        log.error(f"{failed.name} failed: {failed.error}\n{failed.traceback}")
+        if failed.retry_in_s is None:
+            failures.append(failed)
+            ended.set()
+
+    rng = random.Random(config.paper_seed)  # noqa: S311 - jitter, not secrets
+    supervisor = Supervisor(clock, on_failure, rng=rng)
+    twin = new_twin(market, config, clock, plan.speed, market.start_ns)
+    try:
+        world = await start_world(
+            twin,
+            config,
+            clock,
+            virtual=False,
+            supervisor=supervisor,
+            rng=rng,
+            tcp_ports=tcp_ports,
+        )
+    except OSError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    name="--binance-port/--bybit-port",
+                    value=tcp_ports,
+                    allowed="free ports",
+                    fix=str(error),
+                )
+            ]
+        ) from None
+    for line in market.lines:
+        log.info(line)
+    for name, server in world.servers.items():
+        log.info(f"{name} face at {server.url} (streams at {server.ws_url})")
+    log.info(f"key {PAPER_API_KEY} secret {PAPER_API_SECRET}: the twin's own, they guard nothing")
+    log.info(f"{market.label}: plays to {format_ns(market.end_ns)} at {plan.speed:g}x; Ctrl-C ends")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+
+    async def tape_end() -> None:
+        await world.runner.finished.wait()
+        log.info("the tape has ended")
+        ended.set()
+
+    _ = supervisor.start("tape end", tape_end)
+    await ended.wait()
+    await supervisor.stop()
+    await world.close()
+    _print_meters(twin)
+    return 1 if failures else 0
+
+
+def _print_meters(twin: Twin) -> None:
+    table = Table(title=f"the twin's meter, venue time ({twin.market.label})")
+    for column in ("venue", "positions", "protected", "p50 ms", "p99 ms", "max ms", "naked now"):
+        table.add_column(column, justify="left" if column == "venue" else "right")
+    for name, meter in twin.meters.items():
+        summary = meter.summary(twin.world.now_ns)
+        table.add_row(
+            name,
+            str(summary.count),
+            str(summary.protected_count),
+            *(_ms(value) for value in (summary.p50_ns, summary.p99_ns, summary.max_ns)),
+            str(len(summary.currently_unprotected)),
+        )
+    Console().print(table)
+
+
+def _ms(value_ns: int | None) -> str:
+    return "no position yet" if value_ns is None else f"{value_ns / NS_PER_MS:.1f}"

@@ -1,0 +1,1 @@
+"""Exit gives every position its native stop and target, checks them, and closes what has none."""

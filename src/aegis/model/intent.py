@@ -1,0 +1,102 @@
+"""
+Intents: what trade or exit wishes to do, and the approval only safety can mint.
+
+An intent carries source, reason and trace id, and ends exactly once. Trade sends nothing but what
+stands in an `Approved`.
+"""
+
+from decimal import Decimal
+
+import attrs
+
+from aegis.model.instrument import InstrumentId
+from aegis.model.order import OrderRequest, PositionSide
+from aegis.model.position import CloseCause, ProtectionPlan
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class EnterPosition:
+    """
+    Open a position with one order. *plan* is the protection it must get, *mark_price* the mark the
+    size was computed at, *leverage* what is set and read back before sending (R28).
+    """
+
+    request: OrderRequest
+    side: PositionSide
+    plan: ProtectionPlan
+    leverage: int
+    mark_price: Decimal
+    signal_id: str
+    expires_ns: int
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class PlaceProtection:
+    """Place one native, reduce-only stop or target order."""
+
+    request: OrderRequest
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SetPositionProtection:
+    """Set the position's own stop and target in place, both together (Bybit trading-stop, Full)."""
+
+    instrument_id: InstrumentId
+    side: PositionSide
+    stop_price: Decimal
+    target_price: Decimal
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class CancelProtection:
+    """Cancel one protective order of ours that another one has replaced or that is an orphan."""
+
+    instrument_id: InstrumentId
+    client_order_id: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ClosePosition:
+    """Close what the venue says is open, reduce-only at market, for *cause*."""
+
+    request: OrderRequest
+    cause: CloseCause
+
+
+Command = EnterPosition | PlaceProtection | SetPositionProtection | CancelProtection | ClosePosition
+
+
+def instrument_of(command: Command) -> InstrumentId:
+    """Return the instrument *command* acts on."""
+    if isinstance(command, SetPositionProtection | CancelProtection):
+        return command.instrument_id
+    return command.request.instrument_id
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TradeIntent:
+    """A wish with its provenance."""
+
+    intent_id: str
+    position_id: str
+    source: str
+    reason: str
+    trace_id: str
+    command: Command
+
+    @property
+    def instrument_id(self) -> InstrumentId:
+        """Return the instrument the intent acts on."""
+        return instrument_of(self.command)
+
+    @property
+    def is_entry(self) -> bool:
+        """Say whether the intent adds risk; everything else passes every entry guard (R58)."""
+        return isinstance(self.command, EnterPosition)
+
+
+@attrs.frozen(slots=True)
+class Approved:
+    """A wish safety let through. Written only in safety/decide.py; trade accepts nothing else."""
+
+    intent: TradeIntent

@@ -1,0 +1,1 @@
+"""What a person sees of a running bot: log lines, heartbeat, alerts, the summary at the end."""

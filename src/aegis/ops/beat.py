@@ -1,0 +1,231 @@
+"""
+The words of the heartbeat: what the probes and the tally show, as lines. Pure.
+
+Every value is real and of the moment the first line names; an unknown says so (R81, R80).
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from aegis.core.clock import NS_PER_MS, format_ns
+from aegis.model.instrument import Venue
+from aegis.model.money import plain
+from aegis.ops.probes import (
+    DataRow,
+    FeedRow,
+    FunnelRow,
+    GuardRow,
+    JournalRow,
+    PositionRow,
+    Probes,
+    StreamRow,
+    TwinMeter,
+)
+from aegis.ops.tally import Tally
+from aegis.ops.words import (
+    NOT_RECORDED,
+    duration,
+    plural,
+    price_text,
+    short_id,
+    signed_usdt,
+    usdt,
+    who,
+)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class LoopLag:
+    """How late the loop ran its timers; nanoseconds. *is_virtual*: a simulated loop has no lag."""
+
+    count: int
+    mean_ns: int | None
+    max_ns: int | None
+    is_virtual: bool
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Beat:
+    """What only the heartbeat's shell knows; times in market ns."""
+
+    mode: str
+    label: str
+    now_ns: int
+    started_ns: int
+    speed: float
+    is_final: bool
+    lag: LoopLag
+
+
+def head_line(beat: Beat) -> str:
+    """Return who speaks and when."""
+    label = f"[{beat.label}] " if beat.label else ""
+    name = "LAST HEARTBEAT" if beat.is_final else "HEARTBEAT"
+    pace = "" if beat.speed == 1 else f" at {beat.speed:g}x"
+    up = duration(beat.now_ns - beat.started_ns)
+    return f"{label}{name} {format_ns(beat.now_ns)} {beat.mode}, up {up}{pace}"
+
+
+def feed_lines(feeds: Sequence[FeedRow], streams: Sequence[StreamRow]) -> list[str]:
+    """Return one line per venue: streams, then the age of each instrument's newest data."""
+    venues = dict.fromkeys([*(row.venue for row in streams), *(row.venue for row in feeds)])
+    return [_feed_line(venue, feeds, streams) for venue in venues] or ["feeds    none"]
+
+
+def _feed_line(venue: Venue, feeds: Sequence[FeedRow], streams: Sequence[StreamRow]) -> str:
+    here = [row for row in streams if row.venue is venue]
+    down = [row.stream for row in here if not row.is_connected]
+    connected = f"{len(here) - len(down)}/{len(here)} streams connected"
+    if down:
+        connected += f" (DOWN: {', '.join(down)})"
+    ages = ", ".join(_age(row) for row in feeds if row.venue is venue)
+    return f"feeds    {venue.value}: {connected}; newest data {ages or NOT_RECORDED}"
+
+
+def _age(row: FeedRow) -> str:
+    age = "none yet" if row.age_ns is None else f"{duration(row.age_ns)} old"
+    return f"{row.symbol} {age}{' STALE' if row.is_stale else ''}"
+
+
+def position_lines(rows: Sequence[PositionRow]) -> list[str]:
+    """Return the count, then one line per open position with stop and target."""
+    covered = sum(1 for row in rows if row.is_covered)
+    if not rows:
+        return ["open     no position"]
+    head = f"open     {plural(len(rows), 'position')}, protected {covered}/{len(rows)}"
+    return [head, *(f"  {_position(row)}" for row in rows)]
+
+
+def _position(row: PositionRow) -> str:
+    cover = "" if row.is_covered else "  NOT PROTECTED"
+    return (
+        f"{who(row.instrument_id)} {row.side.value.lower()} {plain(row.qty)} "
+        f"@ {price_text(row.entry_px, None)} mark {price_text(row.mark_price, None)} "
+        f"upnl {signed_usdt(row.upnl)}  stop {_level(row.stop_price, row.stop_id)} "
+        f"target {_level(row.target_price, row.target_id)}{cover}"
+    )
+
+
+def _level(price: object, key: str) -> str:
+    if price is None:
+        return "NONE"
+    return f"{price} [{short_id(key)}]" if key else f"{price}"
+
+
+def protection_line(tally: Tally) -> str:
+    """Return how many positions were ever confirmed, and how long they stood without a stop."""
+    if tally.ever_open == 0:
+        return "naked    no position yet"
+    naked = tally.naked_times()
+    times = (
+        f"unprotected p99 {duration(naked.p99_ns)}, max {duration(naked.max_ns)}"
+        if naked.count
+        else f"unprotected time {NOT_RECORDED}"
+    )
+    line = f"naked    protected so far {tally.confirmed}/{tally.ever_open}; {times}"
+    extras = [
+        (tally.deadlines_soft_missed, "soft deadline missed"),
+        (tally.protection_failed, "closed for want of a stop"),
+        (tally.protection_lost, "stop lost"),
+        (tally.closed_unconfirmed, "closed before its stop was confirmed"),
+    ]
+    return line + "".join(f"; {count} {what}" for count, what in extras if count)
+
+
+def twin_line(meter: TwinMeter) -> str:
+    """Return the twin's own measurement, which is not the bot's."""
+    head = "twin     twin's own meter, venue time:"
+    if meter.count == 0:
+        return f"{head} no position yet"
+    return (
+        f"{head} protected {meter.protected}/{meter.count}; unprotected p50 "
+        f"{duration(meter.p50_ns)}, p99 {duration(meter.p99_ns)}, max {duration(meter.max_ns)}"
+    )
+
+
+def guard_lines(rows: Sequence[GuardRow]) -> list[str]:
+    """Return one line per venue: equity, the day's PnL, what keeps entries out."""
+    return [
+        f"account  {row.venue.value}: equity {usdt(row.equity)}, "
+        f"day PnL {signed_usdt(row.day_pnl)}, {_guards(row)}"
+        for row in rows
+    ] or [f"account  {NOT_RECORDED}"]
+
+
+def _guards(row: GuardRow) -> str:
+    shut = [*row.halt_reasons, *([row.day_locked] if row.day_locked else [])]
+    return f"ENTRIES HALTED: {'; '.join(shut)}" if shut else "entries allowed"
+
+
+def close_line(last_close_ns: int | None, now_ns: int) -> str:
+    """Return when a position was last closed."""
+    if last_close_ns is None:
+        return "closed   no position closed yet"
+    return f"closed   last {duration(now_ns - last_close_ns)} ago ({format_ns(last_close_ns)})"
+
+
+def data_lines(rows: Sequence[DataRow]) -> list[str]:
+    """Return where the frames went; frames that nobody can account for stand out."""
+    return [_data(row) for row in rows]
+
+
+def _data(row: DataRow) -> str:
+    off = f"; UNACCOUNTED {row.missing}" if row.missing else ""
+    return (
+        f"frames   {row.kind}: {row.produced} = {row.delivered} delivered + {row.merged} merged "
+        f"+ {row.rejected} rejected + {row.pending} pending{off}"
+    )
+
+
+def funnel_lines(rows: Sequence[FunnelRow]) -> list[str]:
+    """Return how far bars came on the way to a signal, one line per instrument."""
+    return [
+        f"funnel   {who(row.instrument_id)} "
+        + ", ".join(f"{count} {stage}" for stage, count in row.stages)
+        for row in rows
+    ]
+
+
+def journal_line(journal: JournalRow | None) -> str:
+    """Return the journal's state with the head of its chain."""
+    if journal is None:
+        return f"journal  {NOT_RECORDED}"
+    dropped = f", DROPPED {journal.dropped}" if journal.dropped else ", none dropped"
+    return (
+        f"journal  {journal.written} rows written, {journal.queued} queued{dropped}, "
+        f"chain head {journal.chain_head[:16] or NOT_RECORDED}"
+    )
+
+
+def queue_line(probes: Probes) -> str:
+    """Return every queue's depth."""
+    depths = ", ".join(f"{name} {depth}" for name, depth in probes.queues().items())
+    return f"queues   {depths or NOT_RECORDED}"
+
+
+def lag_line(lag: LoopLag) -> str:
+    """Return how late the loop was since the last heartbeat."""
+    if lag.is_virtual:
+        return "loop     lag virtual"
+    if lag.mean_ns is None or lag.max_ns is None:
+        return f"loop     lag {NOT_RECORDED}"
+    return f"loop     lag mean {_ms(lag.mean_ns)} ms, max {_ms(lag.max_ns)} ms"
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / NS_PER_MS:.1f}"
+
+
+def fault_line(tally: Tally) -> str:
+    """Return what went wrong so far."""
+    faults = [
+        (tally.handler_failures, "handler failure"),
+        (tally.task_failures, "task failure"),
+        (tally.api_errors.total(), "failed request"),
+        (tally.entries_failed, "failed entry"),
+        (tally.reconnects.total(), "reconnect"),
+        (tally.gaps, "candle gap"),
+    ]
+    told = ", ".join(plural(count, noun) for count, noun in faults if count)
+    return f"faults   {told or 'none'}"

@@ -1,0 +1,341 @@
+"""
+Safety's shell on the bus: keeps what the gate needs from events, asks the gate, publishes its word.
+
+Holds the halt latch (trade has a read-only view), the reservations and the daily baselines.
+"""
+
+from decimal import Decimal
+
+import attrs
+
+from aegis.core.bus import EventBus
+from aegis.core.clock import Clock, format_ns
+from aegis.core.latch import HaltLatch
+from aegis.model.account import OrderReport, equity_of
+from aegis.model.events import (
+    BalanceReported,
+    DayStarted,
+    EntriesHalted,
+    EntriesResumed,
+    EntryCompleted,
+    EntryFailed,
+    FillBooked,
+    GuardChecked,
+    IntentApproved,
+    IntentDenied,
+    IntentProposed,
+    KillSwitchPulled,
+    MarketTick,
+    OrderReported,
+    PositionClosed,
+    PositionOpened,
+    SnapshotReported,
+    VenueProtected,
+)
+from aegis.model.instrument import InstrumentId, Venue
+from aegis.model.intent import Approved, EnterPosition
+from aegis.model.money import ZERO
+from aegis.model.position import PositionView
+from aegis.safety.decide import (
+    Denied,
+    Exposure,
+    GateState,
+    Limits,
+    VenueState,
+    drawdown_pct,
+    gate,
+)
+from aegis.settings import AegisConfig
+
+
+@attrs.define(slots=True, kw_only=True)
+class _VenueBook:
+    wallet: Decimal | None = None
+    protected: bool = False
+    day: str = ""
+    day_start_equity: Decimal | None = None
+    day_locked: str = ""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class _Reservation:
+    instrument_id: InstrumentId
+    notional: Decimal
+
+
+def limits_of(config: AegisConfig) -> Limits:
+    """Return the gate's limits as the settings give them."""
+    return Limits(
+        positions_max=config.positions_max,
+        positions_max_per_venue=config.positions_max_per_venue,
+        exposure_max_pct=config.exposure_max_pct,
+        daily_drawdown_max_pct=config.daily_drawdown_max_pct,
+        stale_after_ns=round(config.stale_after_s * 1e9),
+    )
+
+
+class SafetyActor:
+    """Gate every intent; lock a venue's entries for the day when it lost too much (R64)."""
+
+    def __init__(
+        self, bus: EventBus, clock: Clock, config: AegisConfig, latch: HaltLatch, *, bar_ns: int
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._limits = limits_of(config)
+        self._latch = latch
+        self._bar_ns = bar_ns
+        self._venues: dict[Venue, _VenueBook] = {}
+        self._positions: dict[InstrumentId, PositionView] = {}
+        self._reservations: dict[str, _Reservation] = {}
+        self._marks: dict[InstrumentId, Decimal] = {}
+        self._tick_ns: dict[InstrumentId, int] = {}
+        self._stray: dict[InstrumentId, dict[str, str]] = {}
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        bus = self._bus
+        bus.subscribe(IntentProposed, self.on_intent_proposed, critical=True)
+        bus.subscribe(MarketTick, self.on_market_tick)
+        bus.subscribe(BalanceReported, self.on_balance_reported)
+        bus.subscribe(SnapshotReported, self.on_snapshot_reported)
+        bus.subscribe(OrderReported, self.on_order_reported)
+        bus.subscribe(PositionOpened, self.on_position_opened)
+        bus.subscribe(FillBooked, self.on_fill_booked)
+        bus.subscribe(EntryCompleted, self.on_entry_completed)
+        bus.subscribe(EntryFailed, self.on_entry_failed)
+        bus.subscribe(PositionClosed, self.on_position_closed)
+        bus.subscribe(VenueProtected, self.on_venue_protected)
+        bus.subscribe(KillSwitchPulled, self.on_kill_switch_pulled)
+
+    # --- the gate --------------------------------------------------------------------------------
+
+    def on_intent_proposed(self, event: IntentProposed) -> None:
+        """Answer approved or denied; an approved entry is reserved at once (R37)."""
+        intent, now = event.intent, self._clock.now_ns()
+        verdict = gate(self._state_for(intent.instrument_id), intent, self._limits, now)
+        if verdict.checks:
+            self._bus.publish(
+                GuardChecked(
+                    ts_event=now,
+                    ts_recv=now,
+                    intent_id=intent.intent_id,
+                    instrument_id=intent.instrument_id,
+                    checks=tuple((c.guard, c.passed, c.seen) for c in verdict.checks),
+                )
+            )
+        match verdict.outcome:
+            case Approved() as approved:
+                if isinstance(intent.command, EnterPosition):
+                    qty = intent.command.request.qty or ZERO
+                    self._reservations[intent.position_id] = _Reservation(
+                        instrument_id=intent.instrument_id,
+                        notional=qty * intent.command.mark_price,
+                    )
+                self._bus.publish(IntentApproved(ts_event=now, ts_recv=now, approved=approved))
+            case Denied() as denied:
+                self._bus.publish(
+                    IntentDenied(
+                        ts_event=now,
+                        ts_recv=now,
+                        intent=intent,
+                        guard=denied.guard,
+                        reason=denied.reason,
+                    )
+                )
+
+    def _state_for(self, instrument: InstrumentId) -> GateState:
+        tick_ns = self._tick_ns.get(instrument)
+        return GateState(
+            halt_reasons=tuple(self._latch.view().reasons),
+            venue=self.venue_state(instrument.venue),
+            exposures=self.exposures(),
+            tick_age_ns=None if tick_ns is None else self._clock.now_ns() - tick_ns,
+            resting=len(self._stray.get(instrument, {})),
+            bar_ns=self._bar_ns,
+        )
+
+    # --- what ops may read -----------------------------------------------------------------------
+
+    def venue_state(self, venue: Venue) -> VenueState:
+        """Return what the gate would see of *venue* now."""
+        book = self._venues.get(venue, _VenueBook())
+        return VenueState(
+            protected=book.protected,
+            equity=self._equity(venue),
+            day_start_equity=book.day_start_equity,
+            day_locked=book.day_locked,
+        )
+
+    def exposures(self) -> tuple[Exposure, ...]:
+        """Return open positions, then reservations of entries that have no position yet."""
+        rows = [
+            Exposure(
+                position_id=view.position_id,
+                instrument_id=instrument,
+                notional=self._notional(view, self._reservations.get(view.position_id)),
+                reserved=False,
+            )
+            for instrument, view in self._positions.items()
+        ]
+        open_ids = {view.position_id for view in self._positions.values()}
+        rows.extend(
+            Exposure(
+                position_id=position_id,
+                instrument_id=held.instrument_id,
+                notional=held.notional,
+                reserved=True,
+            )
+            for position_id, held in self._reservations.items()
+            if position_id not in open_ids
+        )
+        return tuple(rows)
+
+    def _notional(self, view: PositionView, held: _Reservation | None) -> Decimal | None:
+        mark = self._marks.get(view.instrument_id) or view.entry_px_avg
+        if mark is None:
+            return None
+        now = view.qty * mark
+        # While the entry still fills, the whole of what was asked for counts.
+        return max(now, held.notional) if held is not None else now
+
+    def _equity(self, venue: Venue) -> Decimal | None:
+        book = self._venues.get(venue)
+        here = {
+            instrument: (view.qty * view.side.sign, view.entry_px_avg)
+            for instrument, view in self._positions.items()
+            if instrument.venue is venue
+        }
+        return equity_of(book.wallet if book else None, here, self._marks)
+
+    # --- facts -----------------------------------------------------------------------------------
+
+    def on_market_tick(self, event: MarketTick) -> None:
+        """Keep mark and age; watch the drawdown while a position is open there."""
+        instrument = event.instrument_id
+        self._tick_ns[instrument] = event.ts_recv
+        if event.mark is not None:
+            self._marks[instrument] = Decimal(repr(event.mark))
+        if instrument in self._positions:
+            self._watch_day(instrument.venue)
+
+    def on_balance_reported(self, event: BalanceReported) -> None:
+        """Keep the wallet."""
+        self._book(event.report.venue).wallet = event.report.wallet
+        self._watch_day(event.report.venue)
+
+    def on_snapshot_reported(self, event: SnapshotReported) -> None:
+        """Take wallet and marks, and count resting orders anew: a snapshot is complete."""
+        snapshot = event.snapshot
+        self._book(snapshot.venue).wallet = snapshot.balance.wallet
+        for report in snapshot.positions:
+            if report.mark_price is not None:
+                self._marks[report.instrument_id] = report.mark_price
+        for instrument in [i for i in self._stray if i.venue is snapshot.venue]:
+            del self._stray[instrument]
+        for order in snapshot.orders:
+            self._note_order(order)
+
+    def on_order_reported(self, event: OrderReported) -> None:
+        """Keep count of reduce-only orders that rest where no position is open."""
+        self._note_order(event.report)
+
+    def _note_order(self, report: OrderReport) -> None:
+        if not (report.reduce_only or report.close_position) or report.position_bound:
+            return
+        key = report.client_order_id or report.venue_order_id
+        held = self._stray.setdefault(report.instrument_id, {})
+        if report.status.is_terminal:
+            held.pop(key, None)
+        else:
+            held[key] = report.venue_order_id
+
+    def on_position_opened(self, event: PositionOpened) -> None:
+        """Count the position."""
+        self._positions[event.position.instrument_id] = event.position
+        if event.position.adopted:
+            self._reservations.pop(event.position.position_id, None)
+
+    def on_fill_booked(self, event: FillBooked) -> None:
+        """Follow the position's quantity."""
+        if event.position.instrument_id in self._positions:
+            self._positions[event.position.instrument_id] = event.position
+
+    def on_entry_completed(self, event: EntryCompleted) -> None:
+        """Release the reservation: from here on the position itself counts."""
+        self._reservations.pop(event.position.position_id, None)
+
+    def on_entry_failed(self, event: EntryFailed) -> None:
+        """Release the reservation (R37: every terminal path releases)."""
+        self._reservations.pop(event.position_id, None)
+
+    def on_position_closed(self, event: PositionClosed) -> None:
+        """Free the slot."""
+        self._positions.pop(event.position.instrument_id, None)
+        self._reservations.pop(event.position.position_id, None)
+
+    def on_venue_protected(self, event: VenueProtected) -> None:
+        """Allow entries on a venue whose found positions all carry stops (R88)."""
+        self._book(event.venue).protected = True
+        self._watch_day(event.venue)
+
+    def on_kill_switch_pulled(self, event: KillSwitchPulled) -> None:
+        """Halt entries everywhere; only an operator lifts it (R73)."""
+        now = self._clock.now_ns()
+        reason = f"kill switch by {event.operator}: {event.reason}"
+        self._latch.set(reason, at_ns=now)
+        self._bus.publish(EntriesHalted(ts_event=now, ts_recv=now, scope="all", reason=reason))
+
+    def reset_kill_switch(self, operator: str) -> None:
+        """Lift every halt in the name of *operator*."""
+        now = self._clock.now_ns()
+        for lifted in self._latch.reset(operator):
+            text = f"{lifted.reason}: lifted by {operator}"
+            self._bus.publish(EntriesResumed(ts_event=now, ts_recv=now, scope="all", reason=text))
+
+    # --- the day ---------------------------------------------------------------------------------
+
+    def restore_day(self, venue: Venue, day: str, equity: Decimal, locked: str) -> None:
+        """Take over the baseline and lock an earlier run journaled: no restart re-bases (R65)."""
+        book = self._book(venue)
+        book.day, book.day_start_equity, book.day_locked = day, equity, locked
+
+    def on_day_timer(self) -> None:
+        """Look whether a new UTC day began on any venue."""
+        for venue in sorted(self._venues):
+            self._watch_day(venue)
+
+    def _watch_day(self, venue: Venue) -> None:
+        book = self._book(venue)
+        if not book.protected:
+            return
+        equity = self._equity(venue)
+        if equity is None:
+            return
+        now = self._clock.now_ns()
+        today = format_ns(now)[:10]
+        if today != book.day:
+            unlocked, book.day_locked = book.day_locked, ""
+            book.day, book.day_start_equity = today, equity
+            self._bus.publish(
+                DayStarted(ts_event=now, ts_recv=now, venue=venue, day=today, equity=equity)
+            )
+            if unlocked:
+                self._bus.publish(
+                    EntriesResumed(
+                        ts_event=now, ts_recv=now, scope=venue.value, reason="new UTC day"
+                    )
+                )
+            return
+        loss = drawdown_pct(self.venue_state(venue)) if not book.day_locked else None
+        if loss is not None and loss >= self._limits.daily_drawdown_max_pct:
+            book.day_locked = (
+                f"down {loss:.2f} % on {today}, limit {self._limits.daily_drawdown_max_pct} %: "
+                "no entries until the next UTC day"
+            )
+            self._bus.publish(
+                EntriesHalted(ts_event=now, ts_recv=now, scope=venue.value, reason=book.day_locked)
+            )
+
+    def _book(self, venue: Venue) -> _VenueBook:
+        return self._venues.setdefault(venue, _VenueBook())

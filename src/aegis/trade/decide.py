@@ -1,0 +1,165 @@
+"""
+Pure decisions of trade: how large an entry may be, and the order that expresses it.
+
+Formulas: qty = equity * risk / stop distance, floored to the step (R26). A stop must lie well
+inside liquidation: stop distance <= use * entry * (1 / leverage - maintenance rate), else leverage
+is reduced (R29; isolated margin, venues.md 6).
+"""
+
+from decimal import Decimal
+
+import attrs
+
+from aegis.model.account import Capabilities
+from aegis.model.instrument import Instrument
+from aegis.model.money import ONE, Rounding, floor_to_step, round_to_grid
+from aegis.model.order import (
+    AttachedProtection,
+    OrderRequest,
+    OrderType,
+    PositionSide,
+    Purpose,
+)
+from aegis.model.position import ProtectionPlan
+from aegis.model.signal import Signal
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SizeLimits:
+    """The operator's limits for one entry; *risk_pct* percent of equity, others USDT or factors."""
+
+    risk_pct: Decimal
+    leverage: int
+    notional_max: Decimal
+    liquidation_use_max: Decimal
+    drift_max_pct: Decimal
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Sized:
+    """An entry that fits: *qty* base units on the step, *leverage* to set before it."""
+
+    qty: Decimal
+    leverage: int
+    plan: ProtectionPlan
+    risk: Decimal
+    """Loss at the stop before fees, USDT; at most the risk budget."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class NotSized:
+    """Why there is no entry."""
+
+    reason: str
+
+
+def size_entry(
+    signal: Signal,
+    instrument: Instrument,
+    *,
+    equity: Decimal | None,
+    available: Decimal | None,
+    mark_price: Decimal | None,
+    limits: SizeLimits,
+) -> Sized | NotSized:
+    """
+    Size an entry by its risk at the stop.
+
+    *equity* and *available* in USDT, None while unknown: then there is no entry (R43, R70).
+    *mark_price* quote per base, None while unknown.
+    """
+    if equity is None or equity <= 0:
+        return NotSized(reason=f"equity was {equity} USDT")
+    if mark_price is None or mark_price <= 0:
+        return NotSized(reason="mark price is unknown")
+    drift_pct = abs(mark_price - signal.reference_px) / signal.reference_px * 100
+    if drift_pct > limits.drift_max_pct:
+        return NotSized(
+            reason=f"mark {mark_price} is {drift_pct:.2f} % from the signal's "
+            f"{signal.reference_px}, limit {limits.drift_max_pct} %"
+        )
+    plan = plan_on_grid(signal, instrument)
+    leverage = leverage_for(plan.stop_distance, mark_price, instrument, limits)
+    if leverage is None:
+        return NotSized(
+            reason=f"a stop {plan.stop_distance} away is too near liquidation at any leverage"
+        )
+    qty = equity * limits.risk_pct / 100 / plan.stop_distance
+    caps = [qty, limits.notional_max / mark_price]
+    caps += [cap for cap in (instrument.qty_max, instrument.market_qty_max) if cap]
+    if available is not None:
+        # A twentieth stays free for fees and for the price moving before the order arrives.
+        caps.append(available * Decimal("0.95") * leverage / mark_price)
+    qty = floor_to_step(min(caps), instrument.qty_step)
+    if qty < instrument.qty_min or qty <= 0:
+        return NotSized(
+            reason=f"quantity would be {qty}, the venue's minimum {instrument.qty_min} risks more "
+            f"than {limits.risk_pct} % of equity"
+        )
+    if instrument.notional_min and qty * mark_price < instrument.notional_min:
+        return NotSized(
+            reason=f"notional would be {qty * mark_price:.2f} USDT, "
+            f"the venue's minimum is {instrument.notional_min} USDT"
+        )
+    return Sized(qty=qty, leverage=leverage, plan=plan, risk=qty * plan.stop_distance)
+
+
+def plan_on_grid(signal: Signal, instrument: Instrument) -> ProtectionPlan:
+    """Return stop and target distances as multiples of the tick, at least one tick each."""
+    tick = instrument.tick_size
+    return ProtectionPlan(
+        stop_distance=max(tick, round_to_grid(signal.stop_distance, tick, Rounding.NEAREST)),
+        target_distance=max(tick, round_to_grid(signal.target_distance, tick, Rounding.NEAREST)),
+    )
+
+
+def leverage_for(
+    stop_distance: Decimal, mark_price: Decimal, instrument: Instrument, limits: SizeLimits
+) -> int | None:
+    """Return the highest allowed leverage whose liquidation lies well beyond the stop, or None."""
+    for leverage in range(min(limits.leverage, instrument.leverage_max), 0, -1):
+        way = mark_price * (ONE / leverage - instrument.maint_margin_rate)
+        if stop_distance <= way * limits.liquidation_use_max:
+            return leverage
+    return None
+
+
+def entry_request(
+    sized: Sized,
+    side: PositionSide,
+    instrument: Instrument,
+    *,
+    mark_price: Decimal,
+    client_order_id: str,
+    capabilities: Capabilities,
+) -> OrderRequest:
+    """
+    Return the market order that enters, with stop and target attached where the venue can.
+
+    Attached levels stand at the plan's distances from the mark at sizing; exit moves them to the
+    entry price's distances after the fill (R19 scenario: protection from the fill).
+    """
+    attached = None
+    if capabilities.attached_protection:
+        attached = AttachedProtection(
+            stop_price=round_to_grid(
+                mark_price - side.sign * sized.plan.stop_distance,
+                instrument.tick_size,
+                Rounding.NEAREST,
+            ),
+            target_price=round_to_grid(
+                mark_price + side.sign * sized.plan.target_distance,
+                instrument.tick_size,
+                Rounding.NEAREST,
+            ),
+        )
+    return OrderRequest(
+        instrument_id=instrument.instrument_id,
+        client_order_id=client_order_id,
+        purpose=Purpose.ENTRY,
+        side=side.entry_side,
+        order_type=OrderType.MARKET,
+        qty=sized.qty,
+        reduce_only=False,
+        attached=attached,
+    )

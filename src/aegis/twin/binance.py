@@ -1,0 +1,179 @@
+"""The Binance USDⓈ-M face of the twin: requests in, answers and stream frames out."""
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qs, unquote
+
+from aegis.core.transport import HttpRequest, HttpResponse
+from aegis.twin.binance_account import AccountDesk
+from aegis.twin.binance_algos import AlgoDesk
+from aegis.twin.binance_auth import Gatekeeper
+from aegis.twin.binance_json import LabelBook, SymbolFormat
+from aegis.twin.binance_limits import UsageCounter
+from aegis.twin.binance_market import MarketDesk
+from aegis.twin.binance_orders import OrderDesk
+from aegis.twin.binance_rest import RestDesk, build_routes
+from aegis.twin.binance_stream import MARKET, PUBLIC, MarketHub, MarketSession
+from aegis.twin.binance_user import UserSink, UserStream
+from aegis.twin.binance_ws_api import OrderEntrySession
+from aegis.twin.engine_api import (
+    Bar,
+    Engine,
+    EngineFill,
+    EngineOrder,
+    EnginePosition,
+    IncomeRow,
+    Quote,
+)
+from aegis.twin.face_api import StreamSession
+from aegis.twin.fault_seam import FaultSeam, NoFaults
+
+# First path element to the category of market streams heard there. The bare legacy paths still
+# connect, and carry public data alone (venues.md 2.1).
+_CATEGORIES: Final = {"public": PUBLIC, "market": MARKET, "private": "", "": PUBLIC}
+
+
+class BinanceFace:
+    """
+    One Binance account over an engine; listens to the engine and speaks to its clients.
+
+    Times in answers and events are the engine's market clock; the time of requests is checked
+    against *wall_ms*.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        api_key: str,
+        api_secret: str,
+        wall_ms: Callable[[], int],
+        faults: FaultSeam | None = None,
+    ) -> None:
+        self.name = "binance"
+        self._faults = faults or NoFaults()
+        formats = {symbol: SymbolFormat.of(each) for symbol, each in engine.instruments.items()}
+        labels = LabelBook()
+        self._user = UserStream(engine, labels, wall_ms)
+        self._hub = MarketHub(engine, formats)
+        self._gate = Gatekeeper(api_key=api_key, api_secret=api_secret, wall_ms=wall_ms)
+        self._usage = UsageCounter(wall_ms)
+        self._routes = build_routes(
+            MarketDesk(engine, formats, wall_ms),
+            OrderDesk(engine, formats, labels, self._user.on_amending),
+            AlgoDesk(engine, formats, labels),
+            AccountDesk(engine, formats, self._user.on_leverage),
+            self._user,
+        )
+        self._rest = RestDesk(self._routes, self._gate, self._usage)
+        engine.add_listener(self)
+
+    def http(self, request: HttpRequest) -> HttpResponse:
+        """Answer a request; ConnectionError and TimeoutError come out of the fault seam alone."""
+        response = self._faults.before(request)
+        if response is not None:
+            return response
+        response = self._rest.answer(request)
+        self._user.flush()
+        return self._faults.after(request, response)
+
+    def open_stream(
+        self, target: str, *, send: Callable[[bytes], None], close: Callable[[str], None]
+    ) -> StreamSession | None:
+        """
+        Open market, user or order entry stream *target*; None for other paths.
+
+        *close* is not used: Binance ends a stream of its own after 24 hours only.
+        """
+        del close
+        path, _, query = target.partition("?")
+        elements = path.strip("/").split("/")
+        if elements == ["ws-fapi", "v1"]:
+            return OrderEntrySession(self._routes, self._gate, self._usage, send, self._user.flush)
+        category = elements.pop(0) if elements[0] in _CATEGORIES else ""
+        if not elements or elements[0] not in {"ws", "stream"}:
+            return None
+        combined = elements[0] == "stream"
+        asked = parse_qs(query)
+        rest = [unquote(each) for each in elements[1:]]
+        if category == "private":
+            return self._open_user(rest, asked, combined=combined, send=send)
+        names = [each for value in asked.get("streams", []) for each in value.split("/")]
+        # ccxt appends a counter to the path, which names no stream (venues.md 7).
+        names += [each for each in rest if "@" in each]
+        return MarketSession(
+            self._hub,
+            category=_CATEGORIES[category],
+            combined=combined,
+            send=send,
+            names=[each for each in names if each],
+        )
+
+    def expire_listen_key(self) -> None:
+        """Let the listen key expire: its streams hear of it, stay open and fall silent."""
+        self._user.expire_listen_key()
+
+    def _open_user(
+        self,
+        path: list[str],
+        asked: dict[str, list[str]],
+        *,
+        combined: bool,
+        send: Callable[[bytes], None],
+    ) -> StreamSession:
+        keys = asked.get("listenKey", []) or path
+        events = frozenset(
+            each for value in asked.get("events", []) for each in value.split("/") if each
+        )
+        sink = UserSink(send=send, key=keys[0] if keys else "", combined=combined, events=events)
+        self._user.attach(sink)
+        market = MarketSession(self._hub, category="", combined=combined, send=send, names=[])
+        return _UserSession(self._user, sink, market)
+
+    # What the engine says.
+
+    def on_order(self, order: EngineOrder) -> None:
+        """Tell the user stream."""
+        self._user.on_order(order)
+
+    def on_fill(self, fill: EngineFill) -> None:
+        """Tell the user stream."""
+        self._user.on_fill(fill)
+
+    def on_position(self, position: EnginePosition, cause: str) -> None:
+        """Tell the user stream."""
+        self._user.on_position(position, cause)
+
+    def on_balance(self, cause: str) -> None:
+        """Tell the user stream."""
+        self._user.on_balance(cause)
+
+    def on_income(self, row: IncomeRow) -> None:
+        """Do nothing: income is asked for, not pushed."""
+
+    def on_quote(self, quote: Quote) -> None:
+        """Tell those who subscribe."""
+        self._hub.on_quote(quote)
+
+    def on_kline(
+        self, symbol: str, timeframe_ns: int, open_ns: int, bar: Bar, *, closed: bool
+    ) -> None:
+        """Tell those who subscribe."""
+        self._hub.on_kline(symbol, timeframe_ns, open_ns, bar, closed=closed)
+
+
+class _UserSession:
+    """A connection of the private path: control frames are answered as on market paths."""
+
+    def __init__(self, user: UserStream, sink: UserSink, market: MarketSession) -> None:
+        self._user = user
+        self._sink = sink
+        self._market = market
+
+    def on_message(self, text: str) -> None:
+        """Answer a control frame."""
+        self._market.on_message(text)
+
+    def on_closed(self) -> None:
+        """Leave the user stream."""
+        self._user.detach(self._sink)

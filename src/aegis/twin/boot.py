@@ -1,0 +1,243 @@
+"""
+Putting a twin together: tapes become a market, the market becomes engines, faces and meters.
+
+Used by paper mode, by the twin as its own process, and by tests. No sockets, no tasks.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import attrs
+
+from aegis.core.clock import NS_PER_S, format_ns
+from aegis.core.errors import TapeError
+from aegis.twin.binance import BinanceFace
+from aegis.twin.bybit import BybitFace
+from aegis.twin.engine import EngineOptions, TwinEngine
+from aegis.twin.engine_api import Engine, VenueRules
+from aegis.twin.instruments import twin_instruments
+from aegis.twin.meter import ProtectionMeter
+from aegis.twin.synthetic_book import BookShape
+from aegis.twin.tape import CandleTape, tape_id
+from aegis.twin.tape_generate import default_generated
+from aegis.twin.tape_path import PricePath
+from aegis.twin.tape_raw_feed import RawFeedTape
+from aegis.twin.tape_read import read_tape
+from aegis.twin.venue_rules import BINANCE_RULES, BYBIT_RULES
+from aegis.twin.world import TwinWorld
+
+VenueName = Literal["binance", "bybit"]
+VENUE_NAMES: Final[tuple[VenueName, ...]] = ("binance", "bybit")
+RULES: Final[Mapping[VenueName, VenueRules]] = {"binance": BINANCE_RULES, "bybit": BYBIT_RULES}
+HISTORY_NS: Final = 3 * 86_400 * NS_PER_S
+GENERATED_START_NS: Final = 1_767_225_600 * NS_PER_S
+"""2026-01-01T00:00Z: where the generated market begins; the date means nothing."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TwinShape:
+    """How the twin is made: seed of spread, depth and latencies; USDT; bps."""
+
+    seed: int
+    wallet: Decimal
+    spread_bps: float
+    depth_usdt: float
+    quote_interval_ns: int | None
+    venues: tuple[VenueName, ...] = VENUE_NAMES
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Market:
+    """What will be played: tapes by venue, from *start_ns* to *end_ns* (exclusive), ns UTC."""
+
+    tapes: Mapping[VenueName, tuple[CandleTape, ...]]
+    start_ns: int
+    end_ns: int
+    label: str
+    generated: bool
+    market_id: str
+    lines: tuple[str, ...]
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Return every symbol once, in the order of the tapes."""
+        seen = {tape.symbol: None for tapes in self.tapes.values() for tape in tapes}
+        return tuple(seen)
+
+    def symbols_of(self, venue: VenueName) -> tuple[str, ...]:
+        """Return the symbols one venue plays."""
+        return tuple(tape.symbol for tape in self.tapes.get(venue, ()))
+
+
+def generated_market(seed: int, *, days: int, venues: Sequence[VenueName]) -> Market:
+    """Make up a market of several symbols, with history before its start."""
+    tapes = default_generated(seed, start_ns=GENERATED_START_NS, play_days=float(days))
+    return _market(tapes, seed=seed, from_ns=None, venues=venues)
+
+
+def recorded_market(
+    specs: Sequence[str],
+    *,
+    from_ns: int | None,
+    to_ns: int | None,
+    seed: int,
+    venues: Sequence[VenueName],
+) -> Market:
+    """
+    Read tapes into a market; play begins where every tape has begun and ends where the first ends.
+
+    Raises:
+        TapeError: names file, row and fix.
+    """
+    tapes: list[CandleTape] = []
+    for spec in specs:
+        tape = read_tape(spec, from_ns=from_ns, to_ns=to_ns, history_ns=HISTORY_NS)
+        if isinstance(tape, RawFeedTape):
+            raise TapeError(
+                tape.path,
+                None,
+                "a raw feed cannot be mixed with candle tapes",
+                "play it alone: --tape FILE",
+            )
+        tapes.append(tape)
+    return _market(tuple(tapes), seed=seed, from_ns=from_ns, venues=venues)
+
+
+def _market(
+    tapes: tuple[CandleTape, ...], *, seed: int, from_ns: int | None, venues: Sequence[VenueName]
+) -> Market:
+    by_venue: dict[VenueName, tuple[CandleTape, ...]] = {}
+    for venue in venues:
+        mine = tuple(tape for tape in tapes if tape.venue in {None, venue})
+        doubled = _first_double([tape.symbol for tape in mine])
+        if doubled:
+            raise TapeError(
+                doubled, None, f"two tapes play {doubled} on {venue}", "name each symbol once"
+            )
+        if mine:
+            by_venue[venue] = mine
+    if not by_venue:
+        raise TapeError("tapes", None, f"no tape is for {', '.join(venues)}", "add one or a venue")
+    start_ns = max(tape.play_from_ns for tape in tapes)
+    if from_ns is not None:
+        start_ns = max(start_ns, from_ns)
+    end_ns = min(tape.end_ns for tape in tapes)
+    if end_ns <= start_ns:
+        raise TapeError(
+            "tapes",
+            None,
+            f"they share no time: the last begins {format_ns(start_ns)}, "
+            f"the first ends {format_ns(end_ns)}",
+            "name tapes of the same period",
+        )
+    lines = [line for tape in tapes for line in tape.report.lines()]
+    generated = any(tape.generated for tape in tapes)
+    label = "; ".join(dict.fromkeys(tape.label for tape in tapes))
+    return Market(
+        tapes=by_venue,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        label=label,
+        generated=generated,
+        market_id=tape_id(tapes, seed, ",".join(by_venue)),
+        lines=tuple(lines),
+    )
+
+
+def _first_double(names: Sequence[str]) -> str:
+    return next((name for name in names if names.count(name) > 1), "")
+
+
+Face = BinanceFace | BybitFace
+
+
+@attrs.define(slots=True, kw_only=True)
+class Twin:
+    """A twin ready to be driven: by a server and a runner, or in process."""
+
+    market: Market
+    world: TwinWorld
+    engines: dict[VenueName, TwinEngine]
+    faces: dict[VenueName, Face]
+    meters: dict[VenueName, ProtectionMeter]
+
+    def export_state(self) -> dict[str, Any]:
+        """Return the accounts as JSON-able data."""
+        return {
+            "market": self.market.market_id,
+            "now_ns": self.world.now_ns,
+            "engines": {name: engine.export_state() for name, engine in self.engines.items()},
+        }
+
+    def restore_state(self, saved: Mapping[str, Any]) -> None:
+        """Take over accounts saved by `export_state` for the same market."""
+        for name, engine in self.engines.items():
+            if name in saved["engines"]:
+                engine.restore_state(saved["engines"][name])
+
+
+def build_twin(
+    market: Market,
+    shape: TwinShape,
+    *,
+    start_ns: int,
+    wall_ms: Callable[[], int],
+    api_key: str,
+    api_secret: str,
+) -> Twin:
+    """Build engines, faces and meters of *market*, standing at *start_ns*."""
+    engines: dict[VenueName, TwinEngine] = {}
+    faces: dict[VenueName, Face] = {}
+    meters: dict[VenueName, ProtectionMeter] = {}
+    for venue, tapes in market.tapes.items():
+        engine = _engine(venue, tapes, shape, start_ns)
+        meter = ProtectionMeter()
+        engine.add_listener(meter)
+        face_type = BinanceFace if venue == "binance" else BybitFace
+        engines[venue] = engine
+        meters[venue] = meter
+        faces[venue] = face_type(
+            _as_engine(engine), api_key=api_key, api_secret=api_secret, wall_ms=wall_ms
+        )
+    return Twin(
+        market=market,
+        world=TwinWorld(engines),
+        engines=engines,
+        faces=faces,
+        meters=meters,
+    )
+
+
+def _as_engine(engine: TwinEngine) -> Engine:
+    # The assignment lets the type checker compare the engine with the port.
+    return engine
+
+
+def _engine(
+    venue: VenueName, tapes: Sequence[CandleTape], shape: TwinShape, start_ns: int
+) -> TwinEngine:
+    prices = {tape.symbol: float(tape.close[0]) for tape in tapes}
+    instruments = twin_instruments(venue, [tape.symbol for tape in tapes], prices)
+    books = {
+        symbol: BookShape(
+            seed=shape.seed,
+            tick_size=float(instrument.tick_size),
+            qty_step=float(instrument.qty_step),
+            spread_bps=shape.spread_bps,
+            level_notional=shape.depth_usdt,
+        )
+        for symbol, instrument in instruments.items()
+    }
+    assert all(math.isfinite(price) for price in prices.values()), prices
+    return TwinEngine(
+        rules=RULES[venue],
+        instruments=instruments,
+        paths={tape.symbol: PricePath(tape) for tape in tapes},
+        start_ns=start_ns,
+        seed=shape.seed,
+        funding={tape.symbol: tape.funding for tape in tapes if tape.funding is not None},
+        books=books,
+        options=EngineOptions(wallet=shape.wallet, quote_interval_ns=shape.quote_interval_ns),
+    )

@@ -7,6 +7,7 @@ of classes carries the class name under "@type". Reading is as strict as constru
 type or schema version, a missing or an unknown field, or a value of another kind raises.
 """
 
+import enum
 import json
 import math
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def _loads(payload: bytes) -> object:
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError:
-        return json.loads(payload)
+        return json.loads(payload.decode())
 
 
 def _converter() -> cattrs.Converter:
@@ -251,10 +252,11 @@ def _require_fields(name: str, value: object, names: frozenset[str]) -> None:
 
 
 def _exactly(kind: type) -> _In:
-    def structure(value: object, _: object) -> Any:
+    def structure(value: object, target: Any) -> Any:
         if type(value) is not kind:
             raise TypeError(f"must be {kind.__name__}, was {bounded_repr(value, 80)}")
-        return value
+        # A StrEnum is a str to the dispatch, and equal to its text: it must not stay text.
+        return value if target is kind else target(value)
 
     return structure
 
@@ -264,6 +266,8 @@ def _plain(kind: type) -> Callable[[Any], Any]:
     def unstructure(value: object) -> Any:
         if type(value) is kind:
             return value
+        if isinstance(value, enum.Enum):
+            value = value.value
         if not isinstance(value, kind):
             raise TypeError(f"must be {kind.__name__}, was {bounded_repr(value, 80)}")
         return kind(value)

@@ -37,7 +37,7 @@ LANE: Final = "journal"
 SPILL_ROWS_MAX: Final = 1_000_000
 """Priority rows held in memory while the disk fails; at it entries halt."""
 
-_BATCH_ROWS_MAX: Final = 2_000
+_BATCH_ROWS_MAX: Final = 500
 _RETRY_S_FIRST: Final = 0.25
 _RETRY_S_MAX: Final = 10.0
 _FLUSH_TRIES_MAX: Final = 4

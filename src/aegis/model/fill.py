@@ -55,5 +55,6 @@ class Fill:
     def __attrs_post_init__(self) -> None:
         if not self.last_qty > 0 or not self.last_px > 0:
             raise ValueError(
-                f"fill {self.fill_id} had qty {self.last_qty} at price {self.last_px}, both must be > 0"
+                f"fill {self.fill_id} had qty {self.last_qty} at price {self.last_px}, "
+                "both must be > 0"
             )

@@ -10,7 +10,7 @@ from decimal import Decimal
 import attrs
 
 from aegis.model.instrument import InstrumentId
-from aegis.model.order import OrderRequest, PositionSide
+from aegis.model.order import OrderRequest, PositionSide, Purpose
 from aegis.model.position import CloseCause, ProtectionPlan
 
 
@@ -29,12 +29,23 @@ class EnterPosition:
     signal_id: str
     expires_ns: int
 
+    def __attrs_post_init__(self) -> None:
+        request = self.request
+        if request.purpose is not Purpose.ENTRY or request.side is not self.side.entry_side:
+            raise ValueError(
+                f"{request.client_order_id}: {request.purpose.name} {request.side.value} does not "
+                f"open a {self.side.value} position"
+            )
+
 
 @attrs.frozen(slots=True, kw_only=True)
 class PlaceProtection:
     """Place one native, reduce-only stop or target order."""
 
     request: OrderRequest
+
+    def __attrs_post_init__(self) -> None:
+        _require_reduce_only(self.request)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -61,6 +72,15 @@ class ClosePosition:
 
     request: OrderRequest
     cause: CloseCause
+
+    def __attrs_post_init__(self) -> None:
+        _require_reduce_only(self.request)
+
+
+def _require_reduce_only(request: OrderRequest) -> None:
+    # These commands pass every guard (R58), so nothing that adds risk may wear their clothes.
+    if not request.reduce_only:
+        raise ValueError(f"{request.client_order_id}: was not reduce_only, must be")
 
 
 Command = EnterPosition | PlaceProtection | SetPositionProtection | CancelProtection | ClosePosition

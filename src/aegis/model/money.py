@@ -21,12 +21,20 @@ def round_to_grid(value: Decimal, grid: Decimal, rounding: Rounding) -> Decimal:
     Return the multiple of *grid* nearest to *value* in the direction of *rounding*.
 
     Raises:
-        ValueError: when *grid* is not > 0 or *value* is not finite.
+        ValueError: when *grid* is not finite and > 0, or *value* is not finite.
     """
-    if not value.is_finite() or not grid > 0:
+    if not value.is_finite() or not grid.is_finite() or not grid > 0:
         raise ValueError(f"cannot round {value} to a grid of {grid}")
-    steps = (value / grid).to_integral_value(rounding=rounding.value)
-    return (steps * grid).quantize(grid) if grid.as_tuple().exponent != 0 else steps * grid
+    # Ratios of integers are exact: a quotient cut to 28 digits could round up onto the grid, and
+    # a rounding DOWN would then add risk.
+    value_num, value_den = value.as_integer_ratio()
+    grid_num, grid_den = grid.as_integer_ratio()
+    num, den = value_num * grid_den, value_den * grid_num
+    steps, rest = divmod(num, den)
+    half_even = 2 * rest > den or (2 * rest == den and steps % 2 == 1)
+    if (rounding is Rounding.UP and rest) or (rounding is Rounding.NEAREST and half_even):
+        steps += 1
+    return Decimal(steps) * grid
 
 
 def price_from_float(price: float, tick_size: Decimal, rounding: Rounding) -> Decimal:
@@ -47,6 +55,15 @@ def floor_to_step(qty: Decimal, qty_step: Decimal) -> Decimal:
 
 
 def plain(value: Decimal) -> str:
-    """Return *value* as a venue wants it: no exponent, no trailing zeros."""
-    text = format(value.normalize(), "f")
-    return "0" if text in {"-0", ""} else text
+    """
+    Return *value* as a venue wants it: no exponent, no trailing zeros, every digit it has.
+
+    Raises:
+        ValueError: when *value* is NaN or infinite: no venue may be sent that.
+    """
+    if not value.is_finite():
+        raise ValueError(f"number was {value}, must be finite")
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if value == 0 else text

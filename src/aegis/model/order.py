@@ -250,7 +250,14 @@ class Order:
 
     @property
     def is_settled(self) -> bool:
-        """Say whether the order is terminal and every fill the venue counted was seen."""
+        """
+        Say whether the order is terminal and every fill the venue counted was seen.
+
+        FILLED without a fill is not settled: its executions, with their prices, are still to come
+        (R32).
+        """
+        if self.status is OrderStatus.FILLED and self.filled_qty == 0:
+            return False
         return self.status.is_terminal and self.filled_qty >= self.venue_filled_qty
 
     def advance(self, status: OrderStatus) -> bool:

@@ -14,7 +14,8 @@ import attrs
 from aegis.model.order import Purpose
 
 CLIENT_ORDER_ID_LENGTH_MAX: Final = 36
-_PATTERN: Final = re.compile(r"^([A-Za-z0-9]{4})-([0-9a-z]+)-([0-9a-z]+)-([A-Z]{2})([0-9a-z]+)$")
+_NUMBER: Final = r"(0|[1-9a-z][0-9a-z]*)"
+_PATTERN: Final = re.compile(rf"([A-Za-z0-9]{{4}})-{_NUMBER}-{_NUMBER}-([A-Z]{{2}}){_NUMBER}")
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -59,14 +60,14 @@ def client_order_id(position_id: str, purpose: Purpose, attempt: int) -> str:
         ValueError: when the id would not fit the venues' 36 characters.
     """
     text = f"{position_id}-{purpose.value}{base36(attempt)}"
-    if len(text) > CLIENT_ORDER_ID_LENGTH_MAX or _PATTERN.match(text) is None:
+    if len(text) > CLIENT_ORDER_ID_LENGTH_MAX or _PATTERN.fullmatch(text) is None:
         raise ValueError(f"client order id was {text!r}, which the venues would refuse")
     return text
 
 
 def parse_client_order_id(text: str) -> OrderTag | None:
     """Return what *text* says, or None when it is not of our form (foreign, or the venue's own)."""
-    match = _PATTERN.match(text)
+    match = _PATTERN.fullmatch(text) if len(text) <= CLIENT_ORDER_ID_LENGTH_MAX else None
     if match is None:
         return None
     installation, run, position, purpose, attempt = match.groups()

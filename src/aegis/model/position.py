@@ -1,8 +1,8 @@
 """
 Positions: net exposure in one instrument, and the money it made.
 
-Laws (R33, R34, R77): entry_px_avg is the VWAP of the opening fills; net = realized - fees + funding;
-the same fills in any order and repeated give the same quantity.
+Laws (R33, R34, R77): entry_px_avg is the VWAP of the opening fills; net = realized - fees +
+funding; the same fills in any order and repeated give the same quantity.
 """
 
 import enum
@@ -134,7 +134,8 @@ class Position:
         else:
             if fill.last_qty > self.qty:
                 raise ValueError(
-                    f"fill {fill.fill_id} closes {fill.last_qty} of {self.qty} open: sign would flip"
+                    f"fill {fill.fill_id} closes {fill.last_qty} of {self.qty} open: "
+                    "sign would flip"
                 )
             self.qty_closed += fill.last_qty
             self.notional_closed += fill.last_qty * fill.last_px

@@ -5,6 +5,7 @@ Every value is real and of the moment the first line names; an unknown says so (
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import attrs
 
@@ -101,16 +102,17 @@ def _position(row: PositionRow) -> str:
     cover = "" if row.is_covered else "  NOT PROTECTED"
     return (
         f"{who(row.instrument_id)} {row.side.value.lower()} {plain(row.qty)} "
-        f"@ {price_text(row.entry_px, None)} mark {price_text(row.mark_price, None)} "
+        f"@ {price_text(row.entry_px, row.tick_size)} "
+        f"mark {price_text(row.mark_price, row.tick_size)} "
         f"upnl {signed_usdt(row.upnl)}  stop {_level(row.stop_price, row.stop_id)} "
         f"target {_level(row.target_price, row.target_id)}{cover}"
     )
 
 
-def _level(price: object, key: str) -> str:
+def _level(price: Decimal | None, key: str) -> str:
     if price is None:
         return "NONE"
-    return f"{price} [{short_id(key)}]" if key else f"{price}"
+    return f"{plain(price)} [{short_id(key)}]" if key else plain(price)
 
 
 def protection_line(tally: Tally) -> str:

@@ -39,7 +39,7 @@ class PositionRow:
     One open position, stop and target as the venue reports them.
 
     *qty* in base units, > 0; *upnl* in USDT; ids "" where there is no such order. *is_covered*: the
-    stops cover the whole of it.
+    stops cover the whole of it. *tick_size*: the grid averages are shown on, None: as they are.
     """
 
     instrument_id: InstrumentId
@@ -53,6 +53,7 @@ class PositionRow:
     target_price: Decimal | None
     target_id: str
     is_covered: bool
+    tick_size: Decimal | None = None
 
 
 @attrs.frozen(slots=True, kw_only=True)

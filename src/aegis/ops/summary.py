@@ -114,7 +114,7 @@ def trade_rows(tally: Tally, positions: Sequence[PositionRow]) -> list[Row]:
     active = "none" if not positions else f"{len(positions)}, protected {covered}/{len(positions)}"
     return [
         ("signals", f"{tally.signals} raised, {tally.signals_dropped} dropped"),
-        ("entries wished", f"{tally.entry_intents}, denied {tally.denied.total()}{_in(denied)}"),
+        ("entry intents", f"{tally.entry_intents}, denied {tally.denied.total()}{_in(denied)}"),
         ("entries failed", str(tally.entries_failed)),
         ("opened", f"{tally.opened}{f', adopted {tally.adopted}' if tally.adopted else ''}"),
         ("closed", f"{tally.closed_count}{_in(causes)}"),
@@ -134,7 +134,9 @@ def data_rows(tally: Tally, accounts: Sequence[DataRow], probes: Probes) -> list
     for row in accounts:
         off = f"; UNACCOUNTED {row.missing}" if row.missing else ""
         text = f"{row.produced}: delivered {row.delivered}, merged {row.merged}, "
-        rows.append((f"frames {row.kind}", f"{text}rejected {row.rejected}{off}"))
+        rows.append(
+            (f"frames {row.kind}", f"{text}rejected {row.rejected}, pending {row.pending}{off}")
+        )
     dropped = NOT_RECORDED if journal is None else f"{journal.dropped} of {journal.written} rows"
     rows.append(("journal dropped", dropped))
     rows.append(("candle gaps", f"{tally.gaps}, {plural(tally.candles_missing, 'candle')} missing"))

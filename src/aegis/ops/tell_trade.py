@@ -180,6 +180,7 @@ def _opened(event: PositionOpened, memory: Memory) -> Line:
     entry = _price(memory, instrument, position.entry_px_avg)
     what = f"{position.side.value.lower()} {plain(position.qty)} @ {entry}"
     if position.adopted:
+        memory.adopted[position.position_id] = None
         text = f"ADOPTED {what}: found on the venue, it gets its stop and target now"
         return Line("WARNING", instrument, text)
     return Line("DEBUG", instrument, f"ENTRY first fill {what}")
@@ -213,6 +214,7 @@ def _entry_failed(event: EntryFailed, _: Memory) -> Line:
 
 def _closed(event: PositionClosed, memory: Memory) -> Line:
     position = event.position
+    memory.adopted.pop(position.position_id, None)
     exit_px = _price(memory, position.instrument_id, event.exit_px_avg)
     net = net_pnl_of(event)
     told = (
@@ -240,9 +242,10 @@ def _wanted(event: ProtectionWanted, _: Memory) -> Line:
     return Line("DEBUG", event.instrument_id, text)
 
 
-def _protected(event: ProtectionConfirmed, _: Memory) -> Line:
+def _protected(event: ProtectionConfirmed, memory: Memory) -> Line:
     stop = f"stop {plain(event.stop_price)} [{short_id(event.stop_order)}]"
-    after = f"{duration(event.naked_ns)} after the fill"
+    since = "it was found" if event.position_id in memory.adopted else "the fill"
+    after = f"{duration(event.naked_ns)} after {since}"
     if event.target_price is None:
         text = f"PROTECTED {stop}, {after}; NO TARGET reported yet"
         return Line("WARNING", event.instrument_id, text)

@@ -29,11 +29,17 @@ class Mute:
 
 @attrs.define(slots=True)
 class Memory:
-    """Tick sizes, guards that said yes per waiting intent, muted failures, streams once open."""
+    """
+    What a line needs of earlier events.
+
+    *guards_passed* by the intent that waits for its verdict; *adopted*: open positions that were
+    found; *streams*: those that were open once.
+    """
 
     tick_sizes: dict[InstrumentId, Decimal] = attrs.field(factory=dict)
     guards_passed: dict[str, int] = attrs.field(factory=dict)
     muted: dict[tuple[Venue, str], Mute] = attrs.field(factory=dict)
+    adopted: dict[str, None] = attrs.field(factory=dict)
     streams: dict[tuple[Venue, str], None] = attrs.field(factory=dict)
 
 

@@ -54,11 +54,6 @@ def _decimals(amount: Decimal) -> int:
     return 2 if amount == 0 or abs(amount) >= 1 else 4
 
 
-def number(value: float) -> str:
-    """Return a float in six significant digits."""
-    return f"{value:.6g}"
-
-
 def duration(ns: int | None) -> str:
     """Return *ns* in the two units that matter: 8 ms, 1.2 s, 41 min, 3 h 12 min, 2 d 4 h."""
     if ns is None:
@@ -67,7 +62,10 @@ def duration(ns: int | None) -> str:
         return f"-{duration(-ns)}"
     if ns < NS_PER_S:
         ms = ns / NS_PER_MS
-        return f"{ms:.1f} ms" if 0 < ms < _EXACT_BELOW_MS else f"{ms:.0f} ms"
+        text = f"{ms:.1f}" if ms < _EXACT_BELOW_MS else f"{ms:.0f}"
+        if ns and text == "0.0":
+            return "under 0.1 ms"
+        return f"{text.removesuffix('.0')} ms"
     if ns < _MINUTE_NS:
         return f"{ns / NS_PER_S:.1f} s"
     if ns < _HOUR_NS:

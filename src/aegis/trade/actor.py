@@ -46,9 +46,9 @@ from aegis.model.order_id import PositionIds, client_order_id
 from aegis.model.ports import VenueGateway
 from aegis.model.signal import Signal
 from aegis.settings import AegisConfig
-from aegis.trade.book import (
+from aegis.trade.book import Book
+from aegis.trade.facts import (
     Advanced,
-    Book,
     Booked,
     Closed,
     EntryDied,

@@ -8,117 +8,31 @@ its entry can fill no more (R32 to R34, R60).
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Final
 
 import attrs
 
 from aegis.model.account import OrderReport, PositionReport
-from aegis.model.fill import Fill, FillOrigin
+from aegis.model.fill import Fill
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.money import ZERO
 from aegis.model.order import Order, OrderRequest, OrderStatus, PositionSide, Purpose
-from aegis.model.order_id import parse_client_order_id
 from aegis.model.position import CloseCause, Position, PositionView, ProtectionPlan
+from aegis.trade.facts import (
+    Advanced,
+    Booked,
+    Closed,
+    EntryDied,
+    EntryDone,
+    Fact,
+    Mismatch,
+    Opened,
+    cause_of,
+)
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Opened:
-    """The first fill, or an adoption."""
-
-    position: PositionView
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Booked:
-    """A fill was counted; *position* after it."""
-
-    fill: Fill
-    position: PositionView
-    purpose: str
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class EntryDone:
-    """The entry is terminal with fills."""
-
-    position: PositionView
-    slippage: Decimal | None
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class EntryDied:
-    """The entry is terminal without any fill."""
-
-    position_id: str
-    instrument_id: InstrumentId
-    reason: str
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Closed:
-    """Flat."""
-
-    position: PositionView
-    cause: CloseCause
-    exit_px_avg: Decimal | None
-    net_pnl: Decimal
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Advanced:
-    """An order of ours moved forward."""
-
-    order: Order
-    code: str
-    message: str
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Mismatch:
-    """The venue and the book disagree."""
-
-    instrument_id: InstrumentId
-    ours: Decimal
-    theirs: Decimal
-    action: str
-
-
-Fact = Opened | Booked | EntryDone | EntryDied | Closed | Advanced | Mismatch
-
-_CAUSE_OF_PURPOSE = {
-    Purpose.STOP_FLOOR: CloseCause.SL,
-    Purpose.STOP_MOVING: CloseCause.SL,
-    Purpose.TARGET: CloseCause.TP,
-    Purpose.CLOSE_UNPROTECTED: CloseCause.UNPROTECTED,
-    Purpose.CLOSE_FLATTEN: CloseCause.FLATTEN,
-    Purpose.CLOSE_MANUAL: CloseCause.MANUAL,
-    Purpose.CLOSE_WATCHDOG: CloseCause.WATCHDOG,
-    Purpose.CLOSE_KILL: CloseCause.KILL,
-    Purpose.CLOSE_ROTATE: CloseCause.ROTATE,
-    Purpose.CLOSE_AGED: CloseCause.AGED,
-    Purpose.CLOSE_TIME: CloseCause.TIME,
-    Purpose.CLOSE_HARVEST: CloseCause.HARVEST,
-}
-_CAUSE_OF_ORIGIN = {
-    FillOrigin.STOP: CloseCause.SL,
-    FillOrigin.TARGET: CloseCause.TP,
-    FillOrigin.LIQUIDATION: CloseCause.LIQ,
-    FillOrigin.ADL: CloseCause.ADL,
-}
-
-
-def cause_of(fill: Fill) -> CloseCause:
-    """
-    Return why *fill* reduced a position: by the venue's word, then by our client order id (R79).
-
-    A fill that neither the venue nor an id of ours explains is EXTERNAL: somebody else did it.
-    """
-    by_origin = _CAUSE_OF_ORIGIN.get(fill.origin)
-    if by_origin is not None:
-        return by_origin
-    tag = parse_client_order_id(fill.client_order_id)
-    if tag is None:
-        return CloseCause.EXTERNAL
-    return _CAUSE_OF_PURPOSE.get(tag.purpose, CloseCause.EXTERNAL)
+VOTES_APART_NS: Final = 250_000_000
+"""Two snapshots closer than this in market time are one opinion: their queries overlapped."""
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -132,6 +46,15 @@ class _Entry:
     signal_price: Decimal
 
 
+@attrs.frozen(slots=True)
+class _Vote:
+    """One complete snapshot that disagreed: what either side said, and when first."""
+
+    ours: Decimal
+    theirs: Decimal
+    at_ns: int
+
+
 @attrs.define(slots=True)
 class Book:
     """Orders and positions of one process over all venues; one position an instrument (R36)."""
@@ -142,7 +65,7 @@ class Book:
     _entries: dict[InstrumentId, _Entry] = attrs.field(factory=dict)
     _early: dict[InstrumentId, list[Fill]] = attrs.field(factory=dict)
     _last_cause: dict[InstrumentId, CloseCause] = attrs.field(factory=dict)
-    _flat_votes: dict[InstrumentId, int] = attrs.field(factory=dict)
+    _votes: dict[InstrumentId, _Vote] = attrs.field(factory=dict)
     _recent_fill_ids: dict[InstrumentId, dict[str, None]] = attrs.field(factory=dict)
 
     # --- our own orders --------------------------------------------------------------------------
@@ -181,19 +104,26 @@ class Book:
 
     def on_submitted(self, client_order_id: str) -> None:
         """Note that the request left."""
-        self.orders[client_order_id].advance(OrderStatus.SUBMITTED)
+        order = self.orders.get(client_order_id)
+        if order is not None:
+            order.advance(OrderStatus.SUBMITTED)
 
     def on_unknown(self, client_order_id: str) -> list[Fact]:
         """Note that the outcome is unknown; exposure stays reserved until it is known."""
-        order = self.orders[client_order_id]
-        if order.advance(OrderStatus.UNKNOWN):
+        order = self.orders.get(client_order_id)
+        if order is not None and order.advance(OrderStatus.UNKNOWN):
             return [Advanced(order=order, code="", message="outcome unknown, asking the venue")]
         return []
 
     def on_refused(self, client_order_id: str, *, code: str, message: str) -> list[Fact]:
-        """Note the venue's no, or that the request never left."""
-        order = self.orders[client_order_id]
-        if not order.advance(OrderStatus.REJECTED):
+        """
+        Note the venue's no, or that the request never left.
+
+        An order the venue has shown as working was not refused: a query that does not find it lags
+        behind, and its end will be told.
+        """
+        order = self.orders.get(client_order_id)
+        if order is None or order.status.is_working or not order.advance(OrderStatus.REJECTED):
             return []
         order.reject_code, order.reject_message = code, message
         return [Advanced(order=order, code=code, message=message), *self._settle(order)]
@@ -224,17 +154,19 @@ class Book:
         if entry is not None and fill.client_order_id == entry.order.request.client_order_id:
             return self._entry_fill(entry, fill, now_ns)
         position = self.positions.get(instrument)
-        if position is None or fill.side is not position.side.exit_side:
+        side = position.side if position is not None else entry.side if entry is not None else None
+        if side is None or fill.side is not side.exit_side:
             return self._stranger(fill, position)
-        if fill.last_qty > position.qty:
+        if position is None or fill.last_qty > position.qty:
             # The closing fill overtook an opening one: wait for it.
             self._early.setdefault(instrument, []).append(fill)
-            return []
-        return self._exit_fill(position, fill)
+            return [] if entry is not None else self._stranger(fill, position)
+        return [*self._exit_fill(position, fill), *self._retry_early(instrument, now_ns)]
 
     def _seen(self, fill: Fill) -> bool:
         seen = self._recent_fill_ids.setdefault(fill.instrument_id, {})
-        return fill.fill_id in seen or fill in self._early.get(fill.instrument_id, ())
+        early = self._early.get(fill.instrument_id, ())
+        return fill.fill_id in seen or any(fill.fill_id == other.fill_id for other in early)
 
     def _remember(self, fill: Fill) -> None:
         seen = self._recent_fill_ids.setdefault(fill.instrument_id, {})
@@ -245,6 +177,8 @@ class Book:
     def _entry_fill(self, entry: _Entry, fill: Fill, now_ns: int) -> list[Fact]:
         instrument = fill.instrument_id
         position = self.positions.get(instrument)
+        if fill.side is not entry.side.entry_side:
+            return self._stranger(fill, position)
         opened = position is None
         if position is None:
             position = Position(
@@ -261,12 +195,13 @@ class Book:
         self._remember(fill)
         entry.order.add_fill(fill.fill_id, fill.last_qty, fill.last_px)
         position.apply(fill)
-        entry.order.advance(OrderStatus.PARTIALLY_FILLED)
+        progress = self._advance_by_fills(entry.order)
         facts: list[Fact] = []
         view = position.view()
         if opened:
             facts.append(Opened(position=view))
         facts.append(Booked(fill=fill, position=view, purpose=Purpose.ENTRY.name))
+        facts += progress
         facts += self._retry_early(instrument, now_ns)
         return facts + self._settle(entry.order)
 
@@ -274,18 +209,34 @@ class Book:
         self._remember(fill)
         position.apply(fill)
         order = self.orders.get(fill.client_order_id)
+        progress: list[Fact] = []
         if order is not None:
             order.add_fill(fill.fill_id, fill.last_qty, fill.last_px)
-        cause = cause_of(fill)
+            progress = self._advance_by_fills(order)
+        cause = cause_of(fill, position.position_id)
         self._last_cause[fill.instrument_id] = cause
         booked = Booked(fill=fill, position=position.view(), purpose=cause.name)
-        return [booked, *self._close_if_flat(position)]
+        return [booked, *progress, *self._close_if_flat(position)]
+
+    def _advance_by_fills(self, order: Order) -> list[Fact]:
+        # Executions are the venue's word as well: all of the quantity filled is the order's end,
+        # even if the report that says so was lost.
+        qty = order.request.qty
+        filled = qty is not None and order.filled_qty >= qty
+        if not order.advance(OrderStatus.FILLED if filled else OrderStatus.PARTIALLY_FILLED):
+            return []
+        return [Advanced(order=order, code="", message="")] if filled else []
 
     def _retry_early(self, instrument: InstrumentId, now_ns: int) -> list[Fact]:
-        facts: list[Fact] = []
-        for fill in self._early.pop(instrument, []):
-            facts += self.on_fill(fill, now_ns)
-        return facts
+        position = self.positions.get(instrument)
+        waiting = self._early.get(instrument)
+        if position is None or not waiting:
+            return []
+        for index, fill in enumerate(waiting):
+            if fill.last_qty <= position.qty:
+                del waiting[index]
+                return self.on_fill(fill, now_ns)
+        return []
 
     def _stranger(self, fill: Fill, position: Position | None) -> list[Fact]:
         # Somebody else traded on our account: the next snapshot shows what came of it.
@@ -310,30 +261,28 @@ class Book:
             return []
         del self._entries[instrument]
         position = self.positions.get(instrument)
-        if position is None or position.position_id != order.position_id:
+        if position is None:
             reason = order.reject_message or f"entry ended {order.status.value} without a fill"
-            return [
-                EntryDied(position_id=order.position_id, instrument_id=instrument, reason=reason)
-            ]
-        entry_px = position.entry_px_avg
-        slippage = (
-            None if entry_px is None else (entry_px - entry.signal_price) * position.side.sign
-        )
-        done = EntryDone(position=position.view(), slippage=slippage)
+            died = EntryDied(position_id=order.position_id, instrument_id=instrument, reason=reason)
+            early = self._early.pop(instrument, [])
+            return [died, *(fact for fill in early for fact in self._stranger(fill, None))]
+        done = EntryDone(position=position.view(), slippage=_slippage(entry, position))
         return [done, *self._close_if_flat(position)]
 
     def _close_if_flat(self, position: Position) -> list[Fact]:
         instrument = position.instrument_id
         if position.qty != 0 or instrument in self._entries:
             return []
-        return [self._end(position, self._last_cause.get(instrument, CloseCause.EXTERNAL))]
+        unbooked = self._early.pop(instrument, [])
+        closed = self._end(position, self._last_cause.get(instrument, CloseCause.EXTERNAL))
+        return [closed, *(fact for fill in unbooked for fact in self._stranger(fill, None))]
 
     def _end(self, position: Position, cause: CloseCause) -> Closed:
         instrument = position.instrument_id
         del self.positions[instrument]
         self._last_cause.pop(instrument, None)
         self._early.pop(instrument, None)
-        self._flat_votes.pop(instrument, None)
+        self._votes.pop(instrument, None)
         self._forget_orders(position.position_id)
         return Closed(
             position=position.view(),
@@ -343,10 +292,13 @@ class Book:
         )
 
     def _forget_orders(self, position_id: str) -> None:
+        # The orders of the position that ended stay until the next end: late reports name them.
+        kept = {position_id, *(position.position_id for position in self.positions.values())}
+        kept.update(entry.order.position_id for entry in self._entries.values())
         ended = [
             key
             for key, order in self.orders.items()
-            if order.position_id != position_id and order.status.is_terminal
+            if order.position_id not in kept and order.status.is_terminal
         ]
         for key in ended:
             del self.orders[key]
@@ -368,50 +320,90 @@ class Book:
         Compare with a complete snapshot of *venue*: adopt what we do not know, end what is gone.
 
         A position of ours that the venue does not show is ended only at the second snapshot that
-        says so, since a query may lag behind a fill (R62, R88).
+        says so, since a query may lag behind a fill (R62, R88). Both must say the same of an
+        unchanged book, VOTES_APART_NS of market time apart. An entry that can still fill is left
+        alone; one that is over, yet misses fills the venue counted, is judged the same way.
         """
         facts: list[Fact] = []
         for instrument, report in reports.items():
             if report.qty_signed != 0 and not self.is_busy(instrument):
                 facts += self._adopt(report, now_ns)
-        for instrument in [i for i in self.positions if i.venue is venue]:
-            position = self.positions[instrument]
+        busy = dict.fromkeys((*self.positions, *self._entries))
+        for instrument in [i for i in busy if i.venue is venue]:
+            position = self.positions.get(instrument)
+            ours = position.qty_signed if position is not None else ZERO
             found = reports.get(instrument)
             theirs = found.qty_signed if found is not None else ZERO
-            if theirs == position.qty_signed or instrument in self._entries:
-                self._flat_votes.pop(instrument, None)
+            entry = self._entries.get(instrument)
+            under_way = entry is not None and not entry.order.status.is_terminal
+            if under_way or (theirs == ours and entry is None):
+                self._votes.pop(instrument, None)
                 continue
-            facts += self._differ(position, found, theirs, now_ns)
+            facts += self._differ(instrument, ours, theirs, found, now_ns)
         return facts
 
     def _differ(
-        self, position: Position, found: PositionReport | None, theirs: Decimal, now_ns: int
+        self,
+        instrument: InstrumentId,
+        ours: Decimal,
+        theirs: Decimal,
+        found: PositionReport | None,
+        now_ns: int,
     ) -> list[Fact]:
-        instrument = position.instrument_id
-        votes = self._flat_votes.get(instrument, 0) + 1
-        self._flat_votes[instrument] = votes
-        ours = position.qty_signed
-        if votes < 2:
-            return [
-                Mismatch(
-                    instrument_id=instrument, ours=ours, theirs=theirs, action="asking once more"
-                )
-            ]
+        if not self._is_confirmed(instrument, ours, theirs, now_ns):
+            action = "asking once more"
+            return [Mismatch(instrument_id=instrument, ours=ours, theirs=theirs, action=action)]
         facts: list[Fact] = [
             Mismatch(
                 instrument_id=instrument,
                 ours=ours,
                 theirs=theirs,
                 action="the venue is right: our position ends as EXTERNAL",
-            ),
-            self._end(position, self._last_cause.get(instrument, CloseCause.EXTERNAL)),
+            )
         ]
-        if found is not None and theirs != 0:
+        entry, position = self._entries.pop(instrument, None), self.positions.get(instrument)
+        self._votes.pop(instrument, None)
+        if entry is not None:
+            facts.append(self._abandoned(entry, position))
+        if position is not None and (theirs != ours or position.qty == 0):
+            cause = self._last_cause.get(instrument, CloseCause.EXTERNAL)
+            facts.append(self._end(position, cause))
+        if found is not None and theirs != 0 and instrument not in self.positions:
             facts += self._adopt(found, now_ns)
         return facts
 
+    def _abandoned(self, entry: _Entry, position: Position | None) -> Fact:
+        if position is not None:
+            return EntryDone(position=position.view(), slippage=_slippage(entry, position))
+        order = entry.order
+        self._early.pop(order.request.instrument_id, None)
+        return EntryDied(
+            position_id=order.position_id,
+            instrument_id=order.request.instrument_id,
+            reason=f"entry ended {order.status.value}, its fills were never told",
+        )
+
+    def _is_confirmed(
+        self, instrument: InstrumentId, ours: Decimal, theirs: Decimal, now_ns: int
+    ) -> bool:
+        before = self._votes.get(instrument)
+        if before is None or (before.ours, before.theirs) != (ours, theirs):
+            self._votes[instrument] = _Vote(ours, theirs, now_ns)
+            return False
+        return now_ns - before.at_ns >= VOTES_APART_NS
+
     def _adopt(self, report: PositionReport, now_ns: int) -> list[Fact]:
-        assert report.entry_px_avg is not None, report
+        # A venue that does not tell the entry price must not leave the position unguarded.
+        entry_px = report.entry_px_avg or report.mark_price
+        if entry_px is None or not entry_px > 0:
+            return [
+                Mismatch(
+                    instrument_id=report.instrument_id,
+                    ours=ZERO,
+                    theirs=report.qty_signed,
+                    action="found without any price: asking once more",
+                )
+            ]
         position = Position(
             position_id=self.new_position_id(),
             instrument_id=report.instrument_id,
@@ -421,9 +413,14 @@ class Book:
             opened_ns=now_ns,
             leverage=report.leverage,
         )
-        position.adopt(abs(report.qty_signed), report.entry_px_avg)
+        position.adopt(abs(report.qty_signed), entry_px)
         self.positions[report.instrument_id] = position
         return [Opened(position=position.view())]
 
 
-_FILL_IDS_KEPT = 5000
+def _slippage(entry: _Entry, position: Position) -> Decimal | None:
+    entry_px = position.entry_px_avg
+    return None if entry_px is None else (entry_px - entry.signal_price) * position.side.sign
+
+
+_FILL_IDS_KEPT: Final = 5000

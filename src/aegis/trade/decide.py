@@ -6,13 +6,13 @@ inside liquidation: stop distance <= use * entry * (1 / leverage - maintenance r
 is reduced (R29; isolated margin, venues.md 6).
 """
 
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal, localcontext
 
 import attrs
 
 from aegis.model.account import Capabilities
 from aegis.model.instrument import Instrument
-from aegis.model.money import ONE, Rounding, floor_to_step, round_to_grid
+from aegis.model.money import ONE, ZERO, Rounding, floor_to_step, round_to_grid
 from aegis.model.order import (
     AttachedProtection,
     OrderRequest,
@@ -68,10 +68,17 @@ def size_entry(
     *equity* and *available* in USDT, None while unknown: then there is no entry (R43, R70).
     *mark_price* quote per base, None while unknown.
     """
-    if equity is None or equity <= 0:
+    if equity is None or not equity.is_finite() or equity <= 0:
         return NotSized(reason=f"equity was {equity} USDT")
-    if mark_price is None or mark_price <= 0:
+    if available is None or not available.is_finite():
+        return NotSized(reason="free margin is unknown")
+    if mark_price is None or not mark_price.is_finite() or mark_price <= 0:
         return NotSized(reason="mark price is unknown")
+    if not _is_sane(signal):
+        return NotSized(
+            reason=f"signal had reference {signal.reference_px}, stop distance "
+            f"{signal.stop_distance}, target distance {signal.target_distance}: all must be > 0"
+        )
     drift_pct = abs(mark_price - signal.reference_px) / signal.reference_px * 100
     if drift_pct > limits.drift_max_pct:
         return NotSized(
@@ -84,17 +91,20 @@ def size_entry(
         return NotSized(
             reason=f"a stop {plan.stop_distance} away is too near liquidation at any leverage"
         )
-    qty = equity * limits.risk_pct / 100 / plan.stop_distance
-    caps = [qty, limits.notional_max / mark_price]
+    with localcontext(rounding=ROUND_FLOOR):
+        # A quotient rounded up in its last digit could reach the next step.
+        caps = [
+            equity * limits.risk_pct / 100 / plan.stop_distance,
+            limits.notional_max / mark_price,
+            # A twentieth stays free for fees and for the price moving before the order arrives.
+            available * Decimal("0.95") * leverage / mark_price,
+        ]
     caps += [cap for cap in (instrument.qty_max, instrument.market_qty_max) if cap]
-    if available is not None:
-        # A twentieth stays free for fees and for the price moving before the order arrives.
-        caps.append(available * Decimal("0.95") * leverage / mark_price)
-    qty = floor_to_step(min(caps), instrument.qty_step)
+    qty = max(ZERO, floor_to_step(min(caps), instrument.qty_step))
     if qty < instrument.qty_min or qty <= 0:
         return NotSized(
-            reason=f"quantity would be {qty}, the venue's minimum {instrument.qty_min} risks more "
-            f"than {limits.risk_pct} % of equity"
+            reason=f"quantity would be {qty}, the venue's minimum {instrument.qty_min} breaks the "
+            f"risk of {limits.risk_pct} % of equity, the free margin or a maximum"
         )
     if instrument.notional_min and qty * mark_price < instrument.notional_min:
         return NotSized(
@@ -102,6 +112,12 @@ def size_entry(
             f"the venue's minimum is {instrument.notional_min} USDT"
         )
     return Sized(qty=qty, leverage=leverage, plan=plan, risk=qty * plan.stop_distance)
+
+
+def _is_sane(signal: Signal) -> bool:
+    # A distance of nothing would become one tick, and the quantity enormous.
+    numbers = (signal.reference_px, signal.stop_distance, signal.target_distance)
+    return all(number.is_finite() and number > 0 for number in numbers)
 
 
 def plan_on_grid(signal: Signal, instrument: Instrument) -> ProtectionPlan:
@@ -124,6 +140,25 @@ def leverage_for(
     return None
 
 
+def _attached(
+    plan: ProtectionPlan, side: PositionSide, mark_price: Decimal, tick: Decimal
+) -> AttachedProtection:
+    # Both levels round toward the mark, so that rounding never adds risk; a mark between two ticks
+    # still gets a stop on its far side.
+    long = side is PositionSide.LONG
+    below, above = (
+        (plan.stop_distance, plan.target_distance)
+        if long
+        else (plan.target_distance, plan.stop_distance)
+    )
+    last_below = round_to_grid(mark_price, tick, Rounding.UP) - tick
+    first_above = round_to_grid(mark_price, tick, Rounding.DOWN) + tick
+    low = min(last_below, round_to_grid(mark_price - below, tick, Rounding.UP))
+    high = max(first_above, round_to_grid(mark_price + above, tick, Rounding.DOWN))
+    low = max(tick, low)
+    return AttachedProtection(stop_price=low if long else high, target_price=high if long else low)
+
+
 def entry_request(
     sized: Sized,
     side: PositionSide,
@@ -141,18 +176,7 @@ def entry_request(
     """
     attached = None
     if capabilities.attached_protection:
-        attached = AttachedProtection(
-            stop_price=round_to_grid(
-                mark_price - side.sign * sized.plan.stop_distance,
-                instrument.tick_size,
-                Rounding.NEAREST,
-            ),
-            target_price=round_to_grid(
-                mark_price + side.sign * sized.plan.target_distance,
-                instrument.tick_size,
-                Rounding.NEAREST,
-            ),
-        )
+        attached = _attached(sized.plan, side, mark_price, instrument.tick_size)
     return OrderRequest(
         instrument_id=instrument.instrument_id,
         client_order_id=client_order_id,

@@ -3,15 +3,17 @@ The executor: one per venue, with a protective lane that never waits behind entr
 
 It takes nothing but `Approved`. Results come back as events through the callbacks of the actor.
 An unknown outcome is resolved by asking for the client order id, never by sending again (R30); an
-entry is tried once; protective requests are repeated by exit, which knows their deadline.
+entry is tried once; protective requests are repeated by exit, which knows their deadline. Asking
+never holds a protective worker: with the venue half down, the next close still leaves.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Protocol
 
-from aegis.core.clock import Clock
+from aegis.core.clock import Clock, loop_delay_s
 from aegis.core.errors import (
     OrderOutcomeUnknown,
     Refusal,
@@ -32,7 +34,7 @@ from aegis.model.intent import (
     SetPositionProtection,
     TradeIntent,
 )
-from aegis.model.order import OrderRequest
+from aegis.model.order import OrderRequest, OrderStatus
 from aegis.model.ports import VenueGateway
 
 PROTECT_WORKERS: Final = 4
@@ -42,6 +44,13 @@ RESOLVE_DELAYS_S: Final = (0.25, 0.25, 0.5, 1.0, 2.0)
 ABSENT_ANSWERS_MIN: Final = 3
 """So many times must the venue say it does not know an entry before it counts as never arrived."""
 ABSENT_ANSWERS_MIN_PROTECT: Final = 2
+LATE_ARRIVAL_S: Final = 5.0
+"""So long after it left an entry may still arrive: a venue takes it within its recvWindow."""
+PROTECT_ASKS_MAX: Final = 8
+"""So many failed asks, about 10 s, and exit may send another reduce-only order: it cannot flip."""
+PREPARE_TRIES_MAX: Final = 3
+FOLLOW_DELAYS_S: Final = (2.0, 2.0, 4.0, 8.0, 14.0)
+"""A market order that the venue holds as working is asked for, in case its end was lost (R32)."""
 
 
 class ExecutorEvents(Protocol):
@@ -77,7 +86,9 @@ class VenueExecutor:
         halt: HaltView,
         clock: Clock,
         supervisor: Supervisor,
+        late_arrival_s: float = LATE_ARRIVAL_S,
     ) -> None:
+        """Make the lanes; *late_arrival_s*: loop seconds in which a sent entry may still arrive."""
         self._gateway = gateway
         self._events = events
         self._halt = halt
@@ -88,13 +99,19 @@ class VenueExecutor:
         self._wake = asyncio.Event()
         self._wake_entries = asyncio.Event()
         self._protect_busy = 0
+        self._entry_busy = False
+        self._resolving = 0
+        self._late_arrival_s = late_arrival_s
         self._snapshot_asked = False
+        self._snapshot_running = False
+        self._snapshot_again = ""
         self._throttled_until = 0.0
 
     @property
     def depths(self) -> tuple[int, int]:
         """Return how many protective and entry intents wait or are under way."""
-        return len(self._protect) + self._protect_busy, len(self._entries)
+        protect = len(self._protect) + self._protect_busy + self._resolving
+        return protect, len(self._entries) + self._entry_busy
 
     def start(self) -> None:
         """Start the workers."""
@@ -141,7 +158,12 @@ class VenueExecutor:
             while not self._entries or self._protect or self._protect_busy:
                 self._wake_entries.clear()
                 await self._wake_entries.wait()
-            await self._execute(self._entries.popleft())
+            intent = self._entries.popleft()
+            self._entry_busy = True
+            try:
+                await self._execute(intent)
+            finally:
+                self._entry_busy = False
 
     async def _execute(self, intent: TradeIntent) -> None:
         match intent.command:
@@ -157,42 +179,64 @@ class VenueExecutor:
     # --- commands --------------------------------------------------------------------------------
 
     async def _enter(self, intent: TradeIntent, command: EnterPosition) -> None:
-        instrument = command.request.instrument_id
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._throttled_until:
-            self._give_up(intent, "the venue asked for fewer requests")
-            return
-        try:
-            leverage = await self._gateway.prepare_entry(instrument, command.leverage)
-        except VenueError as error:
-            self._note_throttle(error)
-            self._give_up(intent, f"leverage could not be set: {error}")
-            return
-        if leverage != command.leverage:
-            self._give_up(intent, f"leverage reads back as {leverage}, wanted {command.leverage}")
-            return
-        if self._clock.now_ns() >= command.expires_ns:
-            self._give_up(intent, "the signal expired before the order could leave")
-            return
+        refusal = self._not_now(command) or await self._prepare(command)
         # Read again just before the socket: a halt must not wait in a queue (R73).
-        if self._halt.halted:
-            self._give_up(intent, f"halted: {'; '.join(self._halt.reasons)}")
+        refusal = refusal or self._not_now(command)
+        if refusal:
+            self._give_up(intent, refusal)
             return
         await self._place(intent, command.request)
 
+    def _not_now(self, command: EnterPosition) -> str:
+        if self._halt.halted:
+            return f"halted: {'; '.join(self._halt.reasons)}"
+        if self._clock.now_ns() >= command.expires_ns:
+            return "the signal expired before the order could leave"
+        return ""
+
+    async def _prepare(self, command: EnterPosition) -> str:
+        """Set leverage and read it back (R28); return why the entry must not leave, "" if it may."""
+        loop = asyncio.get_running_loop()
+        for attempt in range(1, PREPARE_TRIES_MAX + 1):
+            wait_s = self._throttled_until - loop.time()
+            if wait_s > 0:
+                left_s = loop_delay_s(self._clock, command.expires_ns - self._clock.now_ns())
+                if wait_s >= left_s:
+                    return "the venue asked for fewer requests for longer than the signal is good"
+                await asyncio.sleep(wait_s)
+                if why := self._not_now(command):
+                    return why
+            try:
+                leverage = await self._gateway.prepare_entry(
+                    command.request.instrument_id, command.leverage
+                )
+            except VenueThrottled as error:
+                self._note_throttle(error)
+                if attempt == PREPARE_TRIES_MAX:
+                    return f"leverage could not be set: {error}"
+            except VenueError as error:
+                return f"leverage could not be set: {error}"
+            else:
+                if leverage != command.leverage:
+                    return f"leverage reads back as {leverage}, wanted {command.leverage}"
+                return ""
+        raise AssertionError("unreachable: the last try returns")
+
     async def _place(self, intent: TradeIntent, request: OrderRequest) -> None:
         self._events.on_sending(intent, request)
+        sent_s = asyncio.get_running_loop().time()
         try:
             report = await self._gateway.place(request)
         except (OrderOutcomeUnknown, VenueProtocolError) as error:
             self._events.on_unknown(request)
-            await self._resolve(intent, request, str(error))
+            await self._settle(intent, request, str(error), sent_s)
         except VenueRefused as error:
-            self._events.on_refused(request, error.code, error.message)
             if error.refusal is Refusal.DUPLICATE_ID:
                 # An order with our id exists: whatever it is, the venue can tell.
-                await self._resolve(intent, request, str(error))
+                self._events.on_unknown(request)
+                await self._settle(intent, request, str(error), sent_s)
                 return
+            self._events.on_refused(request, error.code, error.message)
             self._events.on_completed(
                 intent,
                 ok=False,
@@ -204,15 +248,70 @@ class VenueExecutor:
             self._events.on_refused(request, type(error).__name__, str(error))
             self._events.on_completed(intent, ok=False, outcome=f"not sent: {error}", refusal="")
         else:
-            self._events.on_answer(report)
-            self._events.on_completed(
-                intent, ok=True, outcome=f"accepted as {report.venue_order_id}", refusal=""
-            )
+            self._found(intent, request, report, f"accepted as {report.venue_order_id}")
 
-    async def _resolve(self, intent: TradeIntent, request: OrderRequest, why: str) -> None:
-        """Ask for the id until the venue knows it, or has said often enough that it does not."""
+    def _found(
+        self, intent: TradeIntent, request: OrderRequest, report: OrderReport, outcome: str
+    ) -> None:
+        self._events.on_answer(report)
+        ended = report.status.is_terminal and report.status is not OrderStatus.FILLED
+        ok = report.filled_qty > 0 or not ended
+        if not ok:
+            outcome = f"{outcome}, {report.status.value} {report.reject_message}".rstrip()
+        self._events.on_completed(intent, ok=ok, outcome=outcome, refusal="")
+        if not report.status.is_terminal and not request.order_type.is_conditional:
+            self._in_background(f"follow {request.client_order_id}", partial(self._follow, request))
+
+    def _in_background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        if not self._supervisor.stopping:
+            _ = self._supervisor.start(name, work)
+
+    async def _follow(self, request: OrderRequest) -> None:
+        """Ask for a market order until the venue says it ended: nothing of ours may rest."""
+        for delay_s in FOLLOW_DELAYS_S:
+            await asyncio.sleep(delay_s)
+            try:
+                report = await self._gateway.query(
+                    request.instrument_id, request.client_order_id, conditional=False
+                )
+            except VenueError as error:
+                self._note_throttle(error)
+                continue
+            if report is not None:
+                self._events.on_answer(report)
+                if report.status.is_terminal:
+                    return
+
+    async def _settle(
+        self, intent: TradeIntent, request: OrderRequest, why: str, sent_s: float
+    ) -> None:
+        """Resolve an unknown outcome: in the lane for an entry, beside it for a way out."""
+        if intent.is_entry:
+            await self._resolve(intent, request, why, sent_s)
+            return
+        self._resolving += 1
+
+        async def resolve() -> None:
+            try:
+                await self._resolve(intent, request, why, sent_s)
+            finally:
+                self._resolving -= 1
+
+        self._in_background(f"resolve {request.client_order_id}", resolve)
+
+    async def _resolve(
+        self, intent: TradeIntent, request: OrderRequest, why: str, sent_s: float
+    ) -> None:
+        """
+        Ask for the id until the venue knows it, or has said often enough that it does not.
+
+        An entry counts as never arrived only when it can no longer arrive. About a way out we stop
+        asking at some point, since exit must be free to send another one.
+        """
+        loop = asyncio.get_running_loop()
         absent, attempt = 0, 0
         needed = ABSENT_ANSWERS_MIN if intent.is_entry else ABSENT_ANSWERS_MIN_PROTECT
+        until_s = sent_s + (self._late_arrival_s if intent.is_entry else 0.0)
         while True:
             await asyncio.sleep(RESOLVE_DELAYS_S[min(attempt, len(RESOLVE_DELAYS_S) - 1)])
             attempt += 1
@@ -222,17 +321,18 @@ class VenueExecutor:
                     request.client_order_id,
                     conditional=request.order_type.is_conditional,
                 )
-            except VenueError:
+            except VenueError as error:
+                self._note_throttle(error)
+                if not intent.is_entry and attempt >= PROTECT_ASKS_MAX:
+                    outcome = f"{why}; still unknown after {attempt} asks: {error}"
+                    self._events.on_completed(intent, ok=False, outcome=outcome, refusal="")
+                    return
                 continue
             if report is not None:
-                self._events.on_answer(report)
-                ok = report.status.is_working or report.filled_qty > 0
-                self._events.on_completed(
-                    intent, ok=ok, outcome=f"{why}; found {report.status.value}", refusal=""
-                )
+                self._found(intent, request, report, f"{why}; found {report.status.value}")
                 return
             absent += 1
-            if absent >= needed:
+            if absent >= needed and loop.time() >= until_s:
                 self._events.on_refused(request, "absent", f"{why}; the venue does not know it")
                 self._events.on_completed(
                     intent, ok=False, outcome=f"{why}; never arrived", refusal=""
@@ -270,28 +370,46 @@ class VenueExecutor:
     def _note_throttle(self, error: VenueError) -> None:
         if isinstance(error, VenueThrottled):
             wait_s = 1.0 if error.retry_after_s is None else error.retry_after_s
-            self._throttled_until = asyncio.get_running_loop().time() + wait_s
+            until_s = asyncio.get_running_loop().time() + wait_s
+            self._throttled_until = max(self._throttled_until, until_s)
 
     # --- snapshots -------------------------------------------------------------------------------
 
     def ask_snapshot(self, reason: str, delay_s: float) -> None:
-        """Ask the venue for everything after *delay_s* loop seconds; at most one ask at a time."""
-        if self._snapshot_asked or self._supervisor.stopping:
+        """
+        Ask the venue for everything after *delay_s* loop seconds; at most one ask at a time.
+
+        A doubt that comes up while an answer is under way asks once more: that answer may be older
+        than the doubt.
+        """
+        if self._supervisor.stopping:
+            return
+        if self._snapshot_asked:
+            if self._snapshot_running:
+                self._snapshot_again = reason
             return
         self._snapshot_asked = True
 
         async def ask() -> None:
-            attempt = 0
             await asyncio.sleep(delay_s)
-            while True:
-                try:
-                    snapshot = await self._gateway.snapshot()
-                except VenueError:
-                    attempt += 1
-                    await asyncio.sleep(min(10.0, 0.5 * 2.0**attempt))
-                    continue
-                self._snapshot_asked = False
-                self._events.on_snapshot(snapshot, reason)
-                return
+            snapshot = await self._snapshot()
+            again, self._snapshot_again = self._snapshot_again, ""
+            self._snapshot_asked = False
+            self._events.on_snapshot(snapshot, reason)
+            if again:
+                self.ask_snapshot(again, 0.0)
 
         _ = self._supervisor.start(f"snapshot {self._gateway.venue.value.lower()}", ask)
+
+    async def _snapshot(self) -> VenueSnapshot:
+        attempt = 0
+        while True:
+            self._snapshot_running = True
+            try:
+                return await self._gateway.snapshot()
+            except VenueError as error:
+                self._note_throttle(error)
+            finally:
+                self._snapshot_running = False
+            attempt += 1
+            await asyncio.sleep(min(10.0, 0.5 * 2.0**attempt))

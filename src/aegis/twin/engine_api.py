@@ -276,10 +276,9 @@ class EngineListener(Protocol):
     One fill: on_fill, on_order, on_income (0 to 2), on_position, on_balance. All state is already
     changed when the first of them is heard. A fired stop (Binance): on_quote, on_order TRIGGERING,
     then after the latency the child NEW, its fills, the conditional TRIGGERED, the conditional
-    FILLED (FINISHED), and only then what the flat position drops (EXPIRED). Bybit: on_quote,
-    TRIGGERED, fills of the same order, then DEACTIVATED of the sibling. Position-bound orders are
-    also heard when armed, moved and resized (UNTRIGGERED each time), followed by on_position
-    PROTECTION.
+    FILLED (FINISHED), then what the flat position drops (EXPIRED). Bybit: on_quote, TRIGGERED,
+    fills of the same order, DEACTIVATED of the sibling. Position-bound orders are also heard when
+    armed, moved and resized (UNTRIGGERED each time), then on_position PROTECTION.
     """
 
     def on_order(self, order: EngineOrder) -> None:
@@ -352,10 +351,9 @@ class Engine(Protocol):
 
     def watch(self, symbol: str, timeframe_ns: int) -> None:
         """
-        Ask for on_kline of a timeframe from now on; a second call changes nothing.
+        Ask for on_kline of a timeframe; closed bars come exactly at the bar's end.
 
-        Closed bars come exactly at the bar's end, before the next bar's first quote. A timeframe
-        the tape cannot make stays silent.
+        That is before the next bar's first quote. A timeframe the tape cannot make stays silent.
         """
 
     def unwatch(self, symbol: str, timeframe_ns: int) -> None:

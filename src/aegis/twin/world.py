@@ -24,8 +24,8 @@ class TwinWorld:
 
     @property
     def now_ns(self) -> int:
-        """Return the time on the tape's clock."""
-        return self._now_ns
+        """Return the time on the tape's clock; a restored engine may have moved it."""
+        return max(self._now_ns, *(engine.now_ns for engine in self.engines.values()))
 
     def next_event_ns(self) -> int | None:
         """Return when something happens next by itself, None when all tapes have ended."""

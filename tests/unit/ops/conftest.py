@@ -72,9 +72,9 @@ class Maker:
             qty_opened=Decimal("0.031"),
             entry_px_avg=Decimal("100012.43333333"),
             first_fill_px=Decimal("100012.4"),
-            plan=None if adopted else ProtectionPlan(
-                stop_distance=Decimal("310.2"), target_distance=Decimal("558.4")
-            ),
+            plan=None
+            if adopted
+            else ProtectionPlan(stop_distance=Decimal("310.2"), target_distance=Decimal("558.4")),
             leverage=5,
             realized_pnl=Decimal(realized),
             fees=Decimal(fees),
@@ -333,5 +333,3 @@ def logged() -> Iterator[list[tuple[str, str]]]:
     sink = logger.add(keep, level="DEBUG", format="{message}")
     yield lines
     logger.remove(sink)
-
-

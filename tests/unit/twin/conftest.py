@@ -158,7 +158,7 @@ class EngineRig:
         self._ids += 1
         fields.setdefault("client_id", f"c{self._ids}")
         for name in ("limit_price", "trigger_price", "attached_stop", "attached_target"):
-            if name in fields:
+            if fields.get(name) is not None:
                 fields[name] = Decimal(str(fields[name]))
         return self.engine.place(
             OrderSpec(

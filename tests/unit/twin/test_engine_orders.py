@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -145,9 +146,7 @@ def test_client_ids_are_unique_as_the_venue_counts(make_engine_rig: MakeRig) -> 
     for venue, once in (("binance", False), ("bybit", True)):
         rig = make_engine_rig(venue)
         resting = rig.order("BUY", "0.1", "LIMIT", limit_price=49_000, client_id="same")
-        again = lambda rig=rig: rig.order(  # noqa: E731 - the call is the subject
-            "BUY", "0.1", "LIMIT", limit_price=49_000, client_id="same"
-        )
+        again = partial(rig.order, "BUY", "0.1", "LIMIT", limit_price=49_000, client_id="same")
         assert Reason.DUPLICATE_CLIENT_ID is refusal(again)
         rig.engine.cancel(resting)
         if once:
@@ -174,7 +173,7 @@ def test_resting_reduce_only_limits_crowd_out_a_close(make_engine_rig: MakeRig) 
         rig.order("BUY", "0.1")
         limit = rig.order("SELL", "0.1", "LIMIT", limit_price=52_000, reduce_only=True)
         if venue == "binance":
-            close = lambda rig=rig: rig.order("SELL", "0.1", reduce_only=True)  # noqa: E731 - as above
+            close = partial(rig.order, "SELL", "0.1", reduce_only=True)
             assert Reason.REDUCE_ONLY_CROWDED is refusal(close)
             rig.engine.cancel(limit)
         rig.order("SELL", "0.1", reduce_only=True)
@@ -186,9 +185,10 @@ def test_amend_moves_a_limit_and_may_take(make_engine_rig: MakeRig) -> None:
     """A limit amended over the ask fills; the same figures again are NOT_MODIFIED."""
     rig = make_engine_rig()
     order = rig.order("BUY", "0.1", "LIMIT", limit_price=49_000)
-    amend = lambda price: rig.engine.amend(  # noqa: E731 - three calls of one line
-        order, qty=None, limit_price=Decimal(price), trigger_price=None
-    )
+
+    def amend(price: int) -> None:
+        rig.engine.amend(order, qty=None, limit_price=Decimal(price), trigger_price=None)
+
     assert Reason.NOT_MODIFIED is refusal(lambda: amend(49_000))
     amend(49_100)
     assert ("NEW", Decimal(49_100)) == (order.status.value, order.spec.limit_price)
@@ -208,7 +208,7 @@ def test_leverage_and_margin_type(make_engine_rig: MakeRig) -> None:
     engine.set_leverage("BTCUSDT", 40)
     assert before / 2 == rig.position.margin
     assert Reason.HAS_POSITION is refusal(lambda: engine.set_leverage("BTCUSDT", 10))
-    cross = lambda: engine.set_isolated("BTCUSDT", isolated=False)  # noqa: E731 - as above
+    cross = partial(engine.set_isolated, "BTCUSDT", isolated=False)
     assert Reason.HAS_POSITION is refusal(cross)
     rig.order("SELL", "0.1", reduce_only=True)
     cross()

@@ -71,9 +71,9 @@ def test_bars_close_exactly_at_their_end_and_before_the_next_quote(
         (MINUTE_NS, 3 * MINUTE_NS, 49_000.0, 15),
         (2 * MINUTE_NS, 2 * MINUTE_NS, 49_000.0, 15),
     ] == closed
-    assert ((("BTCUSDT", MINUTE_NS)), ("BTCUSDT", 2 * MINUTE_NS)) == rig.engine.watched_timeframes
+    assert [MINUTE_NS, 2 * MINUTE_NS] == [tf for _, tf in rig.engine.watched_timeframes]
     rig.engine.unwatch("BTCUSDT", MINUTE_NS)
-    assert (("BTCUSDT", 2 * MINUTE_NS),) == rig.engine.watched_timeframes
+    assert [2 * MINUTE_NS] == [tf for _, tf in rig.engine.watched_timeframes]
 
 
 def test_open_bars_can_be_left_out(make_engine_rig: MakeRig) -> None:
@@ -102,8 +102,7 @@ def test_a_saved_account_goes_on_as_if_never_saved(make_engine_rig: MakeRig) -> 
     """Export, JSON, restore: the same future, to the last digit (R25)."""
     for venue in ("binance", "bybit"):
         kept, fresh = make_engine_rig(venue, prices=FALL), make_engine_rig(venue, prices=FALL)
-        attached = {"attached_stop": 49_600} if venue == "bybit" else {}
-        kept.order("BUY", "0.1", **attached)
+        kept.order("BUY", "0.1", attached_stop=49_600 if venue == "bybit" else None)
         kept.target(51_000, "0.1")
         kept.order("BUY", "0.01", "LIMIT", limit_price=49_200)
         if venue == "binance":

@@ -104,6 +104,7 @@ class AccountQueries:
             if refusal.code != ORDER_UNKNOWN:
                 raise
         for operation, method, limit in (
+            ("open_algo_orders", "futures_get_open_algo_orders", None),
             ("all_algo_orders", "futures_get_all_algo_orders", _ROWS_MAX),
         ):
             found = await self._search(

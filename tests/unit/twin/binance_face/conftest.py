@@ -157,6 +157,7 @@ class Rig:
 
     def __init__(self, faults: Any = None) -> None:
         self.wall_ms = START_NS // 1_000_000
+        self.clock_ms: Callable[[], int] | None = None
         self.engine = TwinEngine(
             rules=BINANCE_RULES,
             instruments={"BTCUSDT": instrument()},
@@ -169,10 +170,14 @@ class Rig:
             self.engine,
             api_key=KEY,
             api_secret=SECRET,
-            wall_ms=lambda: self.wall_ms,
+            wall_ms=self.now_wall_ms,
             faults=faults,
         )
-        self.client = Client(self.face, lambda: self.wall_ms)
+        self.client = Client(self.face, self.now_wall_ms)
+
+    def now_wall_ms(self) -> int:
+        """Return the wall clock: *clock_ms* where a test sets one, else *wall_ms*."""
+        return self.wall_ms if self.clock_ms is None else self.clock_ms()
 
     def pass_minutes(self, minutes: float) -> None:
         """Let time pass on both clocks."""

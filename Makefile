@@ -1,0 +1,42 @@
+# Each target sets up what it needs on a machine with Python 3.11 and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: run twin test check bench clean lock
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "aegis needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(VENV)/.ready  ## paper mode on the twin; more flags with ARGS="--speed max --for 6h"
+	@$(BIN)/python -m aegis $(ARGS)
+
+twin: $(VENV)/.ready  ## an exchange in a box on loopback
+	@$(BIN)/python -m aegis twin $(ARGS)
+
+test: $(VENV)/.ready  ## the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.ready  ## types, lint, import contracts, house rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/tidy.py
+
+bench: $(VENV)/.ready  ## speed as ratios, measured side by side
+	@$(BIN)/python -m bench $(ARGS)
+
+lock:  ## pin the dependencies anew (hashes, no addresses)
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --extra dev --extra build \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
+		--output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,7 @@ anything connects (R83). Secrets are not settings: they live in `Secrets` and ha
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -20,6 +21,8 @@ from aegis.model.market import TIMEFRAME_NAMES
 ENV_PREFIX: Final = "AEGIS_"
 _TIMEFRAMES: Final = {name: ns for ns, name in TIMEFRAME_NAMES.items()}
 _VENUES: Final = ("binance", "bybit")
+_INT_AS_FLOAT_MAX: Final = 2**53
+_SYMBOL: Final = re.compile(r"[A-Z0-9]+USDT")
 
 
 def _knob(default: object, *, unit: str, why: str, low: object = None, high: object = None) -> Any:
@@ -289,6 +292,7 @@ class Secrets:
         return tuple(v for v in attrs.astuple(self) if v)
 
 
+NOT_SHOWN: Final = "(not shown)"
 SECRET_NAMES: Final = ("BINANCE_API_KEY", "BINANCE_API_SECRET", "BYBIT_API_KEY", "BYBIT_API_SECRET")
 
 
@@ -320,7 +324,7 @@ def _check_one(attribute: "attrs.Attribute[Any]", value: object) -> Problem | No
     def problem(fix: str) -> Problem:
         return Problem(name=attribute.name, value=value, allowed=allowed, fix=fix)
 
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= _INT_AS_FLOAT_MAX:
         value = float(value)
     expected: type = kind if kind in {int, float, str, Decimal} else tuple
     if type(value) is not expected:
@@ -365,7 +369,10 @@ def _check_together(config: AegisConfig) -> list[Problem]:
     )
     for symbol in config.symbols:
         require(
-            symbol.isalnum() and symbol == symbol.upper() and symbol.endswith("USDT"),
+            symbol.isascii()
+            and symbol.isalnum()
+            and symbol == symbol.upper()
+            and symbol.endswith("USDT"),
             "symbols",
             "venue symbols of USDT perpetuals like BTCUSDT",
             f"mend {symbol!r}",
@@ -480,7 +487,7 @@ def resolve(
                 continue
             name = key[len(ENV_PREFIX) :].lower()
             if name not in fields:
-                problems.append(_unknown_name(key, source[key], fields))
+                problems.append(_unknown_name(key, fields))
                 continue
             attribute = fields[name]
             try:
@@ -507,12 +514,16 @@ def resolve(
     return Resolved(config=config, origins=origins)
 
 
-def _unknown_name(key: str, value: str, fields: Mapping[str, object]) -> Problem:
+def _unknown_name(key: str, fields: Mapping[str, object]) -> Problem:
     import difflib
 
-    near = difflib.get_close_matches(key[len(ENV_PREFIX) :].lower(), fields, n=1)
+    name = key[len(ENV_PREFIX) :]
+    near = difflib.get_close_matches(name.lower(), fields, n=1)
     hint = f"did you mean {ENV_PREFIX}{near[0].upper()}?" if near else "remove it"
-    return Problem(name=key, value=value, allowed="the settings of docs/settings.md", fix=hint)
+    if name.upper() in SECRET_NAMES:
+        hint = f"did you mean {name.upper()}, without {ENV_PREFIX}?"
+    # The value stays untold: behind a wrong name it may well be a key (R84).
+    return Problem(name=key, value=NOT_SHOWN, allowed="the settings of docs/settings.md", fix=hint)
 
 
 def read_secrets(dotenv: Mapping[str, str], environ: Mapping[str, str]) -> Secrets:

@@ -82,6 +82,7 @@ def shape_of(config: AegisConfig, speed: float | None) -> TwinShape:
         spread_bps=config.paper_spread_bps,
         depth_usdt=config.paper_depth_usdt,
         quote_interval_ns=interval_ns,
+        open_klines=speed is not None,
         venues=venue_names(config),
     )
 

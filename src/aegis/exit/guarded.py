@@ -6,11 +6,12 @@ not sent twice, and forgotten when its intent has ended.
 """
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 
 import attrs
 
-from aegis.exit.decide import Action, Cancel, Desired, PlaceStop, PlaceTarget, SetBoth
+from aegis.exit.decide import Action, Desired, kind_of
 from aegis.model.instrument import Instrument
 from aegis.model.order import Purpose
 from aegis.model.position import CloseCause, PositionView, ProtectionPlan
@@ -23,12 +24,17 @@ class Closing:
     cause: CloseCause
     purpose: Purpose
     reason: str
-    attempts: int = 0
+    failures: int = 0
+    """Close orders in a row that ended without closing what they were sent for."""
     pending: str = ""
     """Client order id of the close order the venue has not ended yet, "" when none."""
+    last: str = ""
+    """Client order id of the newest close order."""
+    leaves: Decimal = Decimal(0)
+    """What would be left open when the newest close order fills."""
 
 
-@attrs.define(slots=True, kw_only=True)
+@attrs.define(slots=True, kw_only=True, eq=False)
 class Guarded:
     """One position and its protection. Times in loop ns."""
 
@@ -36,16 +42,28 @@ class Guarded:
     instrument: Instrument
     plan: ProtectionPlan
     entry_done: bool
+    opened_mono_ns: int
     naked_since_ns: int | None
+    known: bool = True
+    """False: the venue's rules for the instrument are not known, only closing is possible."""
     first_naked_ns: int | None = None
     """How long the first fill stood without a stop; None until the first evidence."""
+    settling_until_ns: int = 0
+    """Till then a filled stop or target, whose executions are awaited, covers the position."""
     announced: bool = False
+    end_told: str = ""
+    """How the newest stop to end did so, in words; told when the position turns out naked."""
     desired: Desired | None = None
     shown_stop: Decimal | None = None
     shown_target: Decimal | None = None
     closing: Closing | None = None
+    ended: bool = False
     pending: dict[str, Action] = attrs.field(factory=dict)
     """Intent id to the action it carries."""
+    asked_ns: dict[str, int] = attrs.field(factory=dict)
+    """Kind of action to when it was asked for last."""
+    failures: dict[str, int] = attrs.field(factory=dict)
+    """Kind of action to its failures in a row."""
     attempts: dict[Purpose, int] = attrs.field(factory=dict)
     timers: dict[str, asyncio.TimerHandle] = attrs.field(factory=dict)
 
@@ -56,13 +74,19 @@ class Guarded:
 
     def is_pending(self, action: Action) -> bool:
         """Say whether a request of the same kind is under way."""
-        return any(_same_kind(action, other) for other in self.pending.values())
+        kind = kind_of(action)
+        return any(kind_of(other) == kind for other in self.pending.values())
 
-    def stop_timers(self) -> None:
-        """Cancel every timer."""
-        for timer in self.timers.values():
-            timer.cancel()
-        self.timers.clear()
+    def start_timer(self, name: str, delay_s: float, callback: Callable[["Guarded"], None]) -> None:
+        """Call *callback* in *delay_s* loop seconds, instead of the timer of that name."""
+
+        def fire() -> None:
+            self.timers.pop(name, None)
+            if not self.ended:
+                callback(self)
+
+        self.stop_timer(name)
+        self.timers[name] = asyncio.get_running_loop().call_later(delay_s, fire)
 
     def stop_timer(self, name: str) -> None:
         """Cancel one timer."""
@@ -70,14 +94,9 @@ class Guarded:
         if timer is not None:
             timer.cancel()
 
-
-def _same_kind(a: Action, b: Action) -> bool:
-    match a, b:
-        case PlaceStop(), PlaceStop():
-            return (a.qty is None) == (b.qty is None)
-        case (PlaceTarget(), PlaceTarget()) | (SetBoth(), SetBoth()):
-            return True
-        case Cancel(key=one), Cancel(key=other):
-            return one == other
-        case _:
-            return False
+    def end(self) -> None:
+        """Cancel every timer for good: the position is closed (R61)."""
+        self.ended = True
+        for timer in self.timers.values():
+            timer.cancel()
+        self.timers.clear()

@@ -2,7 +2,8 @@
 The protective orders the venues report as resting, by instrument; evidence only, no wishes.
 
 Two sources are joined: orders by their own reports, and the stop and target a venue keeps with the
-position itself (Bybit), told by position reports and by unnamed child orders.
+position itself (Bybit), told by position reports and by unnamed child orders. Of two reports about
+the same level the later one by the venue's own time counts.
 """
 
 from collections.abc import Sequence
@@ -15,18 +16,28 @@ from aegis.core.clock import Clock
 from aegis.exit.decide import Resting
 from aegis.model.account import OrderReport, PositionReport, ProtectionRole
 from aegis.model.instrument import InstrumentId, Venue
-from aegis.model.order import OrderStatus, Purpose
+from aegis.model.order import OrderSide, OrderStatus
 from aegis.model.order_id import parse_client_order_id
 
 SNAPSHOT_GRACE_NS: Final = 5_000_000_000
 """An order seen so recently may be missing from a snapshot whose queries were under way."""
+_ENDED_KEPT: Final = 10_000
 
 
 @attrs.frozen(slots=True)
 class _Seen:
     resting: Resting
     at_ns: int
-    position_id: str
+    ts_event: int
+
+
+@attrs.frozen(slots=True)
+class _Own:
+    """The stop and target a position report told, None for none. *ts_event* is venue time."""
+
+    ts_event: int
+    side: OrderSide
+    prices: dict[ProtectionRole, Decimal]
 
 
 class RestingOrders:
@@ -35,42 +46,38 @@ class RestingOrders:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._orders: dict[InstrumentId, dict[str, _Seen]] = {}
-        self._ended: dict[str, None] = {}
-        self._own: dict[InstrumentId, dict[ProtectionRole, Decimal]] = {}
+        self._ended: dict[tuple[InstrumentId, str], None] = {}
+        self._own: dict[InstrumentId, _Own] = {}
 
     def key_of(self, report: OrderReport) -> str:
         """Return the name an order is kept under."""
         return report.client_order_id or report.venue_order_id
 
-    def get(self, instrument: InstrumentId, report: OrderReport) -> Resting | None:
-        """Return what was known of that order."""
-        seen = self._orders.get(instrument, {}).get(self.key_of(report))
-        return seen.resting if seen is not None else None
+    def has_ended(self, report: OrderReport) -> bool:
+        """Say whether that order's end was reported already."""
+        return (report.instrument_id, self.key_of(report)) in self._ended
+
+    def instruments(self, venue: Venue) -> list[InstrumentId]:
+        """Return where orders of *venue* rest."""
+        return [i for i, orders in self._orders.items() if orders and i.venue is venue]
 
     def of(self, instrument: InstrumentId) -> tuple[Resting, ...]:
         """Return what rests there, the position's own stop and target included."""
-        orders = [seen.resting for seen in self._orders.get(instrument, {}).values()]
-        for role, price in self._own.get(instrument, {}).items():
-            if not any(r.role is role and r.position_bound for r in orders):
-                orders.append(
-                    Resting(
-                        key=f"position {role.value.lower()}",
-                        role=role,
-                        trigger_price=price,
-                        qty=None,
-                        status=OrderStatus.ACCEPTED,
-                        position_bound=True,
-                        purpose=None,
-                    )
-                )
+        own = self._own.get(instrument)
+        orders = [_joined(seen, own) for seen in self._orders.get(instrument, {}).values()]
+        if own is None:
+            return tuple(orders)
+        for role, price in own.prices.items():
+            if not any(r.role is role and r.position_bound and r.side is own.side for r in orders):
+                orders.append(_own_resting(role, price, own.side))
         return tuple(orders)
 
-    def left_by(self, instrument: InstrumentId, position_id: str) -> list[str]:
-        """Return the ids of resting orders that *position_id* placed; never the venue's own."""
+    def left_by(self, instrument: InstrumentId, installation: str) -> list[str]:
+        """Return the ids of resting orders *installation* placed; never the venue's own."""
         return [
             key
             for key, seen in self._orders.get(instrument, {}).items()
-            if seen.position_id == position_id and not seen.resting.position_bound
+            if seen.resting.installation == installation and not seen.resting.position_bound
         ]
 
     def note(self, report: OrderReport) -> bool:
@@ -80,34 +87,77 @@ class RestingOrders:
         key = self.key_of(report)
         orders = self._orders.setdefault(report.instrument_id, {})
         if report.status.is_terminal:
-            self._ended[key] = None
-            while len(self._ended) > _ENDED_KEPT:
-                del self._ended[next(iter(self._ended))]
-            if report.position_bound:
-                self._own.get(report.instrument_id, {}).pop(report.role, None)
-            return orders.pop(key, None) is not None
-        if not report.status.is_working or key in self._ended:
+            return self._note_end(report, key, orders)
+        if not report.status.is_working or self.has_ended(report):
             # A report that was overtaken by the order's end says nothing new.
             return False
         seen = orders.get(key)
         resting = _resting_of(report, key)
-        if seen is not None and seen.resting.status.rank > resting.status.rank:
+        if seen is not None and _is_older(report, seen):
             return False
-        tag = parse_client_order_id(report.client_order_id)
-        orders[key] = _Seen(resting, self._clock.mono_ns(), tag.position_id if tag else "")
+        orders[key] = _Seen(resting, self._clock.mono_ns(), report.ts_event)
         return seen is None or seen.resting != resting
 
-    def note_position(self, report: PositionReport) -> None:
-        """Take the stop and target a venue tells with the position; absent ones are gone."""
-        own: dict[ProtectionRole, Decimal] = {}
-        if report.qty_signed != 0:
-            if report.stop_price is not None:
-                own[ProtectionRole.STOP] = report.stop_price
-            if report.target_price is not None:
-                own[ProtectionRole.TARGET] = report.target_price
-        self._own[report.instrument_id] = own
+    def _note_end(self, report: OrderReport, key: str, orders: dict[str, _Seen]) -> bool:
+        self._ended[report.instrument_id, key] = None
+        while len(self._ended) > _ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
+        gone = orders.pop(key, None) is not None
+        own = self._own.get(report.instrument_id)
+        bound = report.position_bound and own is not None and own.side is report.side
+        if bound and own is not None and (gone or report.ts_event >= own.ts_event):
+            gone = own.prices.pop(report.role, None) is not None or gone
+        return gone
 
-    def replace(self, venue: Venue, reports: Sequence[OrderReport]) -> None:
+    def note_position(self, report: PositionReport) -> None:
+        """
+        Take the stop and target a venue tells with the position; what it does not tell is gone.
+
+        An older word than the last is ignored; a child order told of later than it stays.
+        """
+        instrument = report.instrument_id
+        before = self._own.get(instrument)
+        if before is not None and report.ts_event < before.ts_event:
+            return
+        if report.qty_signed == 0:
+            self._forget_own(instrument, report.ts_event)
+            return
+        side = OrderSide.SELL if report.qty_signed > 0 else OrderSide.BUY
+        told = {
+            ProtectionRole.STOP: report.stop_price,
+            ProtectionRole.TARGET: report.target_price,
+        }
+        prices = {role: price for role, price in told.items() if price is not None}
+        self._own[instrument] = _Own(report.ts_event, side, prices)
+        orders = self._orders.get(instrument, {})
+        for key, seen in list(orders.items()):
+            resting = seen.resting
+            if (
+                resting.position_bound
+                and resting.status is OrderStatus.ACCEPTED
+                and resting.role not in prices
+                and seen.ts_event <= report.ts_event
+            ):
+                del orders[key]
+
+    def forget_position(self, instrument: InstrumentId) -> None:
+        """Forget the stop and target that went with a position: it is closed."""
+        own = self._own.get(instrument)
+        if own is not None:
+            self._forget_own(instrument, own.ts_event)
+        for key, seen in list(self._orders.get(instrument, {}).items()):
+            if seen.resting.position_bound:
+                self._ended[instrument, key] = None
+                del self._orders[instrument][key]
+
+    def _forget_own(self, instrument: InstrumentId, ts_event: int) -> None:
+        # The time stays, so that an older word cannot bring the levels back.
+        side = self._own[instrument].side if instrument in self._own else OrderSide.SELL
+        self._own[instrument] = _Own(ts_event, side, {})
+
+    def replace(
+        self, venue: Venue, reports: Sequence[OrderReport], positions: Sequence[PositionReport]
+    ) -> None:
         """Take a complete list: what it lacks is gone, unless it was seen a moment ago."""
         listed: dict[InstrumentId, dict[str, None]] = {}
         for report in reports:
@@ -121,20 +171,52 @@ class RestingOrders:
                 known = key in listed.get(instrument, {})
                 if not known and now_ns - orders[key].at_ns > SNAPSHOT_GRACE_NS:
                     del orders[key]
+        for position in positions:
+            self.note_position(position)
+
+
+def _is_older(report: OrderReport, seen: _Seen) -> bool:
+    if seen.resting.status.rank != report.status.rank:
+        return seen.resting.status.rank > report.status.rank
+    # Only a position's own levels are amended in place.
+    return report.position_bound and report.ts_event < seen.ts_event
+
+
+def _joined(seen: _Seen, own: _Own | None) -> Resting:
+    """Return the order; a position's own stop covers whatever is open once the position says so."""
+    resting = seen.resting
+    price = own.prices.get(resting.role) if own is not None else None
+    if own is None or price is None or not resting.position_bound or resting.side is not own.side:
+        return resting
+    if own.ts_event > seen.ts_event and resting.status is OrderStatus.ACCEPTED:
+        resting = attrs.evolve(resting, trigger_price=price)
+    return attrs.evolve(resting, qty=None)
+
+
+def _own_resting(role: ProtectionRole, price: Decimal, side: OrderSide) -> Resting:
+    return Resting(
+        key=f"position {role.value.lower()}",
+        role=role,
+        side=side,
+        trigger_price=price,
+        qty=None,
+        status=OrderStatus.ACCEPTED,
+        position_bound=True,
+        purpose=None,
+        installation="",
+    )
 
 
 def _resting_of(report: OrderReport, key: str) -> Resting:
     tag = parse_client_order_id(report.client_order_id)
-    purpose: Purpose | None = tag.purpose if tag is not None else None
     return Resting(
         key=key,
         role=report.role,
+        side=report.side,
         trigger_price=report.trigger_price,
         qty=None if report.close_position else report.qty,
         status=report.status,
         position_bound=report.position_bound,
-        purpose=purpose,
+        purpose=tag.purpose if tag is not None else None,
+        installation=tag.installation if tag is not None else "",
     )
-
-
-_ENDED_KEPT: Final = 10_000

@@ -4,7 +4,9 @@ Safety's shell on the bus: keeps what the gate needs from events, asks the gate,
 Holds the halt latch (trade has a read-only view), the reservations and the daily baselines.
 """
 
+import math
 from decimal import Decimal
+from typing import Final
 
 import attrs
 
@@ -55,12 +57,19 @@ class _VenueBook:
     day: str = ""
     day_start_equity: Decimal | None = None
     day_locked: str = ""
+    settles_mono_ns: int | None = None
+    """Until then wallet and positions may tell of different moments; None: they agree."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class _Reservation:
     instrument_id: InstrumentId
     notional: Decimal
+
+
+SETTLE_NS: Final = 1_000_000_000
+"""A venue tells the wallet after a close and the fill itself in either order, within this."""
+ENDED_KEPT: Final = 10_000
 
 
 def limits_of(config: AegisConfig) -> Limits:
@@ -91,6 +100,7 @@ class SafetyActor:
         self._marks: dict[InstrumentId, Decimal] = {}
         self._tick_ns: dict[InstrumentId, int] = {}
         self._stray: dict[InstrumentId, dict[str, str]] = {}
+        self._ended: dict[tuple[InstrumentId, str], None] = {}
         self._subscribe()
 
     def _subscribe(self) -> None:
@@ -192,7 +202,7 @@ class SafetyActor:
         return tuple(rows)
 
     def _notional(self, view: PositionView, held: _Reservation | None) -> Decimal | None:
-        mark = self._marks.get(view.instrument_id) or view.entry_px_avg
+        mark = self._marks.get(view.instrument_id)
         if mark is None:
             return None
         now = view.qty * mark
@@ -211,18 +221,32 @@ class SafetyActor:
     # --- facts -----------------------------------------------------------------------------------
 
     def on_market_tick(self, event: MarketTick) -> None:
-        """Keep mark and age; watch the drawdown while a position is open there."""
+        """
+        Keep mark and age; watch the drawdown while a position is open there.
+
+        What is no price leaves the last one standing, and does not count as fresh.
+        """
         instrument = event.instrument_id
-        self._tick_ns[instrument] = event.ts_recv
         if event.mark is not None:
+            if not math.isfinite(event.mark) or event.mark <= 0:
+                return
             self._marks[instrument] = Decimal(repr(event.mark))
+        self._tick_ns[instrument] = event.ts_recv
         if instrument in self._positions:
             self._watch_day(instrument.venue)
 
     def on_balance_reported(self, event: BalanceReported) -> None:
-        """Keep the wallet."""
-        self._book(event.report.venue).wallet = event.report.wallet
-        self._watch_day(event.report.venue)
+        """Keep the wallet; look at the drawdown once the positions had time to follow it."""
+        venue = event.report.venue
+        book = self._book(venue)
+        if book.wallet not in {None, event.report.wallet} and any(
+            instrument.venue is venue for instrument in self._positions
+        ):
+            # Otherwise the loss of a close counts twice, in the wallet and in the position that is
+            # still believed open, and locks the day for nothing.
+            book.settles_mono_ns = self._clock.mono_ns() + SETTLE_NS
+        book.wallet = event.report.wallet
+        self._watch_day(venue)
 
     def on_snapshot_reported(self, event: SnapshotReported) -> None:
         """Take wallet and marks, and count resting orders anew: a snapshot is complete."""
@@ -247,7 +271,11 @@ class SafetyActor:
         held = self._stray.setdefault(report.instrument_id, {})
         if report.status.is_terminal:
             held.pop(key, None)
-        else:
+            self._ended[report.instrument_id, key] = None
+            if len(self._ended) > ENDED_KEPT:
+                del self._ended[next(iter(self._ended))]
+        elif (report.instrument_id, key) not in self._ended:
+            # An answer that was overtaken by the order's end must not block the instrument.
             held[key] = report.venue_order_id
 
     def on_position_opened(self, event: PositionOpened) -> None:
@@ -307,7 +335,7 @@ class SafetyActor:
 
     def _watch_day(self, venue: Venue) -> None:
         book = self._book(venue)
-        if not book.protected:
+        if not book.protected or self._is_settling(book):
             return
         equity = self._equity(venue)
         if equity is None:
@@ -336,6 +364,14 @@ class SafetyActor:
             self._bus.publish(
                 EntriesHalted(ts_event=now, ts_recv=now, scope=venue.value, reason=book.day_locked)
             )
+
+    def _is_settling(self, book: _VenueBook) -> bool:
+        if book.settles_mono_ns is None:
+            return False
+        if self._clock.mono_ns() < book.settles_mono_ns:
+            return True
+        book.settles_mono_ns = None
+        return False
 
     def _book(self, venue: Venue) -> _VenueBook:
         return self._venues.setdefault(venue, _VenueBook())

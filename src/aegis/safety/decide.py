@@ -118,7 +118,9 @@ def gate(state: GateState, intent: TradeIntent, limits: Limits, now_ns: int) -> 
 
 def drawdown_pct(venue: VenueState) -> Decimal | None:
     """Return the loss since the day's start in percent of it, > 0 is a loss; None when unknown."""
-    if venue.equity is None or venue.day_start_equity is None or venue.day_start_equity <= 0:
+    if venue.equity is None or venue.day_start_equity is None:
+        return None
+    if not venue.equity.is_finite() or not venue.day_start_equity > 0:
         return None
     return (venue.day_start_equity - venue.equity) / venue.day_start_equity * 100
 
@@ -189,12 +191,14 @@ def _drawdown(venue: VenueState, limits: Limits) -> Check:
 
 def _exposure(state: GateState, venue: Venue, proposed: Decimal, limits: Limits) -> Check:
     equity = state.venue.equity
-    if equity is None or equity <= 0:
+    if equity is None or not equity.is_finite() or equity <= 0:
         return Check(guard="exposure", passed=False, seen=f"equity was {equity} USDT")
+    if not proposed.is_finite() or proposed <= 0:
+        return Check(guard="exposure", passed=False, seen=f"notional asked was {proposed} USDT")
     here = [e.notional for e in state.exposures if e.instrument_id.venue is venue]
     if any(notional is None for notional in here):
         return Check(guard="exposure", passed=False, seen="a position's mark price is unknown")
     total = sum((n for n in here if n is not None), proposed)
     limit = equity * limits.exposure_max_pct / 100
     seen = f"notional would be {total:.2f} USDT, limit {limit:.2f} USDT"
-    return Check(guard="exposure", passed=proposed > 0 and total <= limit, seen=seen)
+    return Check(guard="exposure", passed=total <= limit, seen=seen)

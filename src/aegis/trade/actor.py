@@ -4,18 +4,22 @@ what the venues report goes into the book, whose facts become events.
 """
 
 import asyncio
+import math
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from aegis.core.bus import EventBus
 from aegis.core.clock import Clock
+from aegis.core.errors import Refusal
 from aegis.core.ids import IdSource
 from aegis.core.latch import HaltView
 from aegis.core.supervise import Supervisor
 from aegis.model.account import Capabilities, OrderReport, VenueSnapshot, equity_of
 from aegis.model.events import (
     BalanceReported,
+    EntriesHalted,
+    EntriesResumed,
     EntryCompleted,
     EntryFailed,
     FillBooked,
@@ -47,6 +51,8 @@ from aegis.model.ports import VenueGateway
 from aegis.model.signal import Signal
 from aegis.settings import AegisConfig
 from aegis.trade.book import Book
+from aegis.trade.decide import NotSized, Sized, SizeLimits, entry_request, size_entry
+from aegis.trade.executor import VenueExecutor
 from aegis.trade.facts import (
     Advanced,
     Booked,
@@ -57,11 +63,13 @@ from aegis.trade.facts import (
     Mismatch,
     Opened,
 )
-from aegis.trade.decide import NotSized, Sized, SizeLimits, entry_request, size_entry
-from aegis.trade.executor import VenueExecutor
+
+K = TypeVar("K")
 
 MISMATCH_PATIENCE_S: Final = 2.0
 """A position report may overtake its fills; only a lasting difference is asked about."""
+IDS_KEPT: Final = 10_000
+"""So many signal and funding ids are remembered, so that a repeated one changes nothing."""
 
 
 def size_limits(config: AegisConfig) -> SizeLimits:
@@ -106,8 +114,17 @@ class TradeActor:
         self._entry_intents: dict[str, str] = {}
         self._reported_qty: dict[InstrumentId, Decimal] = {}
         self._doubts: set[InstrumentId] = set()
+        self._signals_seen: dict[str, None] = {}
+        self._funding_seen: dict[tuple[Venue, str], None] = {}
         self.executors: Final = {
-            venue: VenueExecutor(gateway, self, halt=halt, clock=clock, supervisor=supervisor)
+            venue: VenueExecutor(
+                gateway,
+                self,
+                halt=halt,
+                clock=clock,
+                supervisor=supervisor,
+                late_arrival_s=config.recv_window_ms / 1000,
+            )
             for venue, gateway in gateways.items()
         }
         self._subscribe()
@@ -131,6 +148,8 @@ class TradeActor:
         bus.subscribe(SignalRaised, self.on_signal_raised)
         bus.subscribe(IntentApproved, self.on_intent_approved, critical=True)
         bus.subscribe(IntentDenied, self.on_intent_denied)
+        bus.subscribe(EntriesHalted, self.on_entries_halted)
+        bus.subscribe(EntriesResumed, self.on_entries_resumed)
 
     # --- what is known ---------------------------------------------------------------------------
 
@@ -141,8 +160,8 @@ class TradeActor:
             self._instruments[instrument.instrument_id] = instrument
 
     def on_market_tick(self, event: MarketTick) -> None:
-        """Keep the newest mark price."""
-        if event.mark is not None:
+        """Keep the newest mark price; what is no price stays unknown."""
+        if event.mark is not None and math.isfinite(event.mark) and event.mark > 0:
             self._marks[event.instrument_id] = event.mark
 
     def on_balance_reported(self, event: BalanceReported) -> None:
@@ -194,8 +213,11 @@ class TradeActor:
 
     def _not_now(self, signal: Signal, now: int) -> str:
         instrument = signal.instrument_id
-        if instrument not in self._instruments:
+        known = self._instruments.get(instrument)
+        if known is None or not known.tradable:
             return f"{instrument} is not traded"
+        if not _is_new(self._signals_seen, signal.signal_id):
+            return "the signal was seen before"
         if now >= signal.expires_ns:
             return f"expired {(now - signal.expires_ns) / 1e9:.1f} s ago"
         if self.book.is_busy(instrument):
@@ -252,7 +274,13 @@ class TradeActor:
         """Enter the order into the book and hand the intent to the venue's executor."""
         intent = event.approved.intent
         command = intent.command
+        self._open_intents[intent.intent_id] = intent
         if isinstance(command, EnterPosition):
+            if self.book.is_busy(intent.instrument_id):
+                # A position was found there after the signal was sized: nothing may be added.
+                reason = f"{intent.instrument_id} became busy before the entry could leave"
+                self._on_entry_failed(intent, reason)
+                return
             self.book.register_entry(
                 command.request,
                 position_id=intent.position_id,
@@ -264,9 +292,26 @@ class TradeActor:
             )
             self._entry_intents[command.request.client_order_id] = intent.intent_id
         elif not isinstance(command, SetPositionProtection | CancelProtection):
+            if command.request.client_order_id in self.book.orders:
+                outcome = f"{command.request.client_order_id} was used before"
+                self._complete(
+                    intent, ok=False, outcome=outcome, refusal=Refusal.DUPLICATE_ID.value
+                )
+                return
             self.book.register(command.request, intent.position_id, intent.trace_id)
-        self._open_intents[intent.intent_id] = intent
         self.executors[intent.instrument_id.venue].submit(event.approved)
+
+    def on_entries_halted(self, event: EntriesHalted) -> None:
+        """Hold a venue's queued entries when its day is locked; the latch holds all of them."""
+        for venue, executor in self.executors.items():
+            if event.scope == venue.value:
+                executor.hold_entries(event.reason)
+
+    def on_entries_resumed(self, event: EntriesResumed) -> None:
+        """Let a venue's entries leave again."""
+        for venue, executor in self.executors.items():
+            if event.scope == venue.value:
+                executor.hold_entries("")
 
     def on_intent_denied(self, event: IntentDenied) -> None:
         """Nothing was reserved here; the denial is the intent's end."""
@@ -303,8 +348,8 @@ class TradeActor:
         self._publish(self.book.on_refused(request.client_order_id, code=code, message=message))
 
     def on_completed(self, intent: TradeIntent, *, ok: bool, outcome: str, refusal: str) -> None:
-        """Publish an intent's end; entries end when their order is terminal (R74)."""
-        if intent.is_entry and (ok or intent.intent_id not in self._open_intents):
+        """Publish an intent's end; entries end when their order is settled (R74)."""
+        if intent.intent_id in self._entry_intents.values():
             return
         self._complete(intent, ok=ok, outcome=outcome, refusal=refusal)
 
@@ -355,7 +400,10 @@ class TradeActor:
         self._publish(self.book.on_fill(event.fill, self._clock.now_ns()))
 
     def on_funding_reported(self, event: FundingReported) -> None:
-        """Book funding into the open position of that instrument."""
+        """Book funding into the open position of that instrument, once each."""
+        key = (event.venue, event.funding_id)
+        if event.funding_id and not _is_new(self._funding_seen, key):
+            return
         if event.instrument_id is not None:
             self.book.on_funding(event.instrument_id, event.amount)
 
@@ -438,6 +486,19 @@ class TradeActor:
                 case Mismatch() as mismatch:
                     self._on_mismatch(mismatch, now)
 
+    def _on_entry_failed(self, intent: TradeIntent, reason: str) -> None:
+        now = self._clock.now_ns()
+        self._bus.publish(
+            EntryFailed(
+                ts_event=now,
+                ts_recv=now,
+                position_id=intent.position_id,
+                instrument_id=intent.instrument_id,
+                reason=reason,
+            )
+        )
+        self._complete(intent, ok=False, outcome=reason, refusal="")
+
     def _on_entry_died(self, died: EntryDied, now: int) -> None:
         self._cooldown_until[died.instrument_id] = now + self._cooldown_ns
         self._bus.publish(
@@ -469,6 +530,15 @@ class TradeActor:
         intent = self._open_intents.get(intent_id) if intent_id is not None else None
         if intent is not None:
             self._complete(intent, ok=ok, outcome=outcome, refusal="")
+
+
+def _is_new(seen: dict[K, None], key: K) -> bool:
+    if key in seen:
+        return False
+    seen[key] = None
+    if len(seen) > IDS_KEPT:
+        del seen[next(iter(seen))]
+    return True
 
 
 def _advanced_event(fact: Advanced, now: int) -> OrderAdvanced:

@@ -30,7 +30,6 @@ from aegis.trade.facts import (
     cause_of,
 )
 
-
 VOTES_APART_NS: Final = 250_000_000
 """Two snapshots closer than this in market time are one opinion: their queries overlapped."""
 

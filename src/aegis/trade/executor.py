@@ -99,6 +99,7 @@ class VenueExecutor:
         self._wake = asyncio.Event()
         self._wake_entries = asyncio.Event()
         self._protect_busy = 0
+        self._held = ""
         self._entry_busy = False
         self._resolving = 0
         self._late_arrival_s = late_arrival_s
@@ -136,6 +137,10 @@ class VenueExecutor:
             return
         self._entries.append(intent)
         self._wake_entries.set()
+
+    def hold_entries(self, reason: str) -> None:
+        """Let no entry leave for *reason*, queued ones included; "" lifts it."""
+        self._held = reason
 
     # --- lanes -----------------------------------------------------------------------------------
 
@@ -190,12 +195,14 @@ class VenueExecutor:
     def _not_now(self, command: EnterPosition) -> str:
         if self._halt.halted:
             return f"halted: {'; '.join(self._halt.reasons)}"
+        if self._held:
+            return f"halted here: {self._held}"
         if self._clock.now_ns() >= command.expires_ns:
             return "the signal expired before the order could leave"
         return ""
 
     async def _prepare(self, command: EnterPosition) -> str:
-        """Set leverage and read it back (R28); return why the entry must not leave, "" if it may."""
+        """Set leverage and read it back (R28); return why the entry must not leave, or ""."""
         loop = asyncio.get_running_loop()
         for attempt in range(1, PREPARE_TRIES_MAX + 1):
             wait_s = self._throttled_until - loop.time()
@@ -313,7 +320,10 @@ class VenueExecutor:
         needed = ABSENT_ANSWERS_MIN if intent.is_entry else ABSENT_ANSWERS_MIN_PROTECT
         until_s = sent_s + (self._late_arrival_s if intent.is_entry else 0.0)
         while True:
-            await asyncio.sleep(RESOLVE_DELAYS_S[min(attempt, len(RESOLVE_DELAYS_S) - 1)])
+            delay_s = RESOLVE_DELAYS_S[min(attempt, len(RESOLVE_DELAYS_S) - 1)]
+            if intent.is_entry:
+                delay_s = max(delay_s, self._throttled_until - loop.time())
+            await asyncio.sleep(delay_s)
             attempt += 1
             try:
                 report = await self._gateway.query(

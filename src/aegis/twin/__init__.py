@@ -1,1 +1,1 @@
-"""An exchange in a box: matching engine, tapes, the Binance and Bybit faces, a meter, no bot code."""
+"""An exchange in a box: engine, tapes, the Binance and Bybit faces, a meter; no bot code."""

@@ -149,7 +149,9 @@ class BinanceFace:
         self._user.on_balance(cause)
 
     def on_income(self, row: IncomeRow) -> None:
-        """Do nothing: income is asked for, not pushed."""
+        """Keep funding for the account event that follows; other income is asked for."""
+        if row.kind == "FUNDING_FEE":
+            self._user.on_funding(row.amount)
 
     def on_quote(self, quote: Quote) -> None:
         """Tell those who subscribe."""

@@ -80,6 +80,7 @@ class UserStream:
         self._told_algo: dict[int, str] = {}
         self._changed: dict[str, EnginePosition] = {}
         self._cause = ""
+        self._funding_booked = _ZERO
         self._amending: EngineOrder | None = None
         self._key = ""
         self._key_count = 0
@@ -174,6 +175,10 @@ class UserStream:
             return
         self._changed[position.symbol] = position
         self._cause = cause
+
+    def on_funding(self, amount: Decimal) -> None:
+        """Keep what was booked: the balance change beyond profit and fees that is told next."""
+        self._funding_booked = amount
 
     def on_balance(self, cause: str) -> None:
         """Tell the changed wallet together with the position that changed it."""
@@ -351,7 +356,7 @@ class UserStream:
             "a": "USDT",
             "wb": plain(self._engine.wallet),
             "cw": plain(self._engine.wallet - sum(locked, _ZERO)),
-            "bc": "0",
+            "bc": plain(self._funding_booked if cause == "FUNDING_FEE" else _ZERO),
         }
         body = {
             "m": _BALANCE_CAUSES.get(cause, "ORDER"),

@@ -36,6 +36,10 @@ GENERATED_START_NS: Final = 1_767_225_600 * NS_PER_S
 """2026-01-01T00:00Z: where the generated market begins; the date means nothing."""
 
 
+BOOK_BUCKET_NS: Final = 60 * NS_PER_S
+"""How long spread and depth keep their variation."""
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class TwinShape:
     """How the twin is made: seed of spread, depth and latencies; USDT; bps."""
@@ -45,6 +49,8 @@ class TwinShape:
     spread_bps: float
     depth_usdt: float
     quote_interval_ns: int | None
+    open_klines: bool = True
+    """Whether bars are also told while they are open; nine of ten frames of a fast run."""
     venues: tuple[VenueName, ...] = VENUE_NAMES
 
 
@@ -227,6 +233,7 @@ def _engine(
             qty_step=float(instrument.qty_step),
             spread_bps=shape.spread_bps,
             level_notional=shape.depth_usdt,
+            bucket_ns=BOOK_BUCKET_NS,
         )
         for symbol, instrument in instruments.items()
     }
@@ -239,5 +246,9 @@ def _engine(
         seed=shape.seed,
         funding={tape.symbol: tape.funding for tape in tapes if tape.funding is not None},
         books=books,
-        options=EngineOptions(wallet=shape.wallet, quote_interval_ns=shape.quote_interval_ns),
+        options=EngineOptions(
+            wallet=shape.wallet,
+            quote_interval_ns=shape.quote_interval_ns,
+            open_kline_updates=shape.open_klines,
+        ),
     )

@@ -6,6 +6,7 @@ question always has the same answer and no state is kept.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -17,6 +18,8 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
+# The same bucket is asked for at every vertex in it and by both venues.
+@lru_cache(maxsize=16_384)
 def hashed_unit(*keys: int) -> float:
     """Hash integers to a float in [0, 1), evenly spread (splitmix64)."""
     state = 0
@@ -113,6 +116,11 @@ class BookShape:
         return _whole(ticks, self.tick_size)
 
 
+@lru_cache(maxsize=256)
+def _digits(unit: float) -> int:
+    return max(0, 2 - math.floor(math.log10(unit)))
+
+
 def _whole(count: int, unit: float) -> float:
     """Multiply and cut the float's tail, so that 618002 x 0.1 reads 61800.2."""
-    return round(count * unit, max(0, 2 - math.floor(math.log10(unit))))
+    return round(count * unit, _digits(unit))

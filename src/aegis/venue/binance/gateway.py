@@ -209,15 +209,8 @@ class BinanceGateway:
         config = await self._symbol_config(symbol)
         if config.isolated and config.leverage == leverage:
             return leverage
-        try:
-            await self._rest.call(
-                "margin_type",
-                "futures_change_margin_type",
-                {"symbol": symbol, "marginType": "ISOLATED"},
-            )
-        except VenueRefused as refusal:
-            if refusal.code != ALREADY_ISOLATED:
-                raise
+        if not config.isolated:
+            await self._isolate(symbol)
         await self._rest.call(
             "leverage", "futures_change_leverage", {"symbol": symbol, "leverage": leverage}
         )
@@ -227,6 +220,17 @@ class BinanceGateway:
                 "margin type", f"{symbol} stayed on {config.margin_type} margin", "prepare_entry"
             )
         return config.leverage
+
+    async def _isolate(self, symbol: str) -> None:
+        try:
+            await self._rest.call(
+                "margin_type",
+                "futures_change_margin_type",
+                {"symbol": symbol, "marginType": "ISOLATED"},
+            )
+        except VenueRefused as refusal:
+            if refusal.code != ALREADY_ISOLATED:
+                raise
 
     async def place(self, request: OrderRequest) -> OrderReport:
         """
@@ -407,6 +411,9 @@ class BinanceGateway:
                 self._publish(fact)
             case ListenKeyLost():
                 self._streams.user.reconnect("listen key expired")
+            case Notice(kind="leverage changed"):
+                # Follows every change of ours; prepare_entry reads the leverage back anyway (R28).
+                logger.debug("binance {}: {}", fact.kind, fact.text)
             case Notice():
                 logger.warning("binance {}: {}", fact.kind, fact.text)
             case Ack():

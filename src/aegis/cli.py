@@ -1,8 +1,9 @@
 """
-The command line: ``python -m aegis`` runs the bot, ``python -m aegis twin`` an exchange to trade on.
+The command line: ``python -m aegis`` runs the bot, ``... twin`` an exchange to trade on.
 
-Exit codes: 0 a clean end; 1 the bot stopped because of a fault of its own; 2 settings, flags or a
-tape cannot be used; 3 no venue could be brought up; 4 another process holds the state directory.
+Exit codes: 0 a clean end; 1 the bot stopped because of a fault of its own; 2 settings, flags, a
+tape or the journal cannot be used; 3 no venue could be brought up; 4 another process holds the
+state directory.
 """
 
 import re
@@ -14,10 +15,12 @@ from typing import Annotated, Final, TypeVar
 import typer
 from rich.console import Console
 
-from aegis.app.entry import run_bot_process, run_twin_process
+from aegis.app.entry import leave_operator_request, run_bot_process, run_twin_process
+from aegis.app.operator import Request
 from aegis.app.plan import RunPlan
 from aegis.core.clock import NS_PER_S, parse_utc
 from aegis.core.errors import AlreadyRunning, ConfigError, Problem, TapeError
+from aegis.journal.errors import JournalError
 
 EXIT_USAGE: Final = 2
 EXIT_LOCKED: Final = 4
@@ -28,6 +31,8 @@ T = TypeVar("T")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=False,
+    # Typer's own traceback is long and may show values of variables (R84).
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Aegis: trade USDT perpetuals; no position without a native stop on the exchange.",
 )
@@ -200,6 +205,37 @@ def twin(
     raise typer.Exit(_guarded(begin))
 
 
+StateDirOption = Annotated[
+    str | None, typer.Option("--state-dir", help="the bot's state directory")
+]
+OperatorOption = Annotated[str, typer.Option("--operator", help="who asks; kept in the journal")]
+
+
+@app.command()
+def kill(
+    reason: Annotated[str, typer.Option("--reason", help="why; kept in the journal")],
+    operator: OperatorOption,
+    state_dir: StateDirOption = None,
+) -> None:
+    """Stop all entries of the running bot, or of the next one, until `resume`; exits flow."""
+    raise typer.Exit(_guarded(lambda: _request("kill", operator, reason, state_dir)))
+
+
+@app.command()
+def resume(
+    reason: Annotated[str, typer.Option("--reason", help="why; kept in the journal")],
+    operator: OperatorOption,
+    state_dir: StateDirOption = None,
+) -> None:
+    """Lift the kill switch and every other halt that waits for a person."""
+    raise typer.Exit(_guarded(lambda: _request("resume", operator, reason, state_dir)))
+
+
+def _request(action: str, operator: str, reason: str, state_dir: str | None) -> int:
+    flags: dict[str, object] = {} if state_dir is None else {"state_dir": state_dir}
+    return leave_operator_request(Request(action=action, operator=operator, reason=reason), flags)
+
+
 def _guarded(begin: Callable[[], int]) -> int:
     """Turn what a user can mend into plain lines and an exit code."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -209,7 +245,7 @@ def _guarded(begin: Callable[[], int]) -> int:
         for problem in error.problems:
             errors.print(f"aegis: {problem}", markup=False)
         return EXIT_USAGE
-    except TapeError as error:
+    except (TapeError, JournalError) as error:
         errors.print(f"aegis: {error}", markup=False)
         return EXIT_USAGE
     except AlreadyRunning as error:

@@ -49,9 +49,9 @@ class AegisConfig:
         _VENUES, unit="names", why="exchanges to trade; each has its own account and guards"
     )
     symbols: tuple[str, ...] = _knob(
-        ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"),
+        (),
         unit="symbols",
-        why="USDT perpetuals to trade on every venue; a tape brings its own",
+        why="USDT perpetuals to trade on every venue; empty: every one of the market played",
     )
     timeframes: tuple[str, ...] = _knob(
         ("1m", "5m", "15m"), unit="names", why="candles to subscribe; the strategy needs 5m"
@@ -206,6 +206,11 @@ class AegisConfig:
     conflation_interval_ms: int = _knob(
         0, unit="ms", low=0, high=5000, why="0 drains as soon as the loop is free (R4)"
     )
+    depth_streams: bool = _knob(
+        False,
+        unit="true or false",
+        why="also keep order books from Binance's diff stream, and check them against the quotes",
+    )
     future_tolerance_s: float = _knob(
         5.0,
         unit="market seconds",
@@ -326,11 +331,12 @@ def _check_one(attribute: "attrs.Attribute[Any]", value: object) -> Problem | No
 
     if kind is float and type(value) is int and abs(value) <= _INT_AS_FLOAT_MAX:
         value = float(value)
-    expected: type = kind if kind in {int, float, str, Decimal} else tuple
+    expected: type = kind if kind in {bool, int, float, str, Decimal} else tuple
     if type(value) is not expected:
         return problem(f"give a {expected.__name__}")
     if isinstance(value, tuple):
-        if not value or not all(isinstance(item, str) and item for item in value):
+        needed = attribute.default != ()
+        if (needed and not value) or not all(isinstance(item, str) and item for item in value):
             return problem("give at least one name")
         if len(set(value)) != len(value):
             return problem("name each only once")
@@ -425,7 +431,12 @@ def parse_value(attribute: "attrs.Attribute[Any]", text: str) -> object:
         ValueError: when the text cannot be read as that type.
     """
     text = text.strip()
-    readers: dict[object, Callable[[str], object]] = {int: int, float: float, str: str}
+    readers: dict[object, Callable[[str], object]] = {
+        int: int,
+        float: float,
+        str: str,
+        bool: _read_switch,
+    }
     if attribute.type is Decimal:
         try:
             return Decimal(text)
@@ -435,6 +446,13 @@ def parse_value(attribute: "attrs.Attribute[Any]", text: str) -> object:
     if reader is not None:
         return reader(text)
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _read_switch(text: str) -> bool:
+    switches = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in switches:
+        raise ValueError(f"neither true nor false: {text!r}")
+    return switches[text.lower()]
 
 
 Origin = str

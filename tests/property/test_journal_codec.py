@@ -69,6 +69,7 @@ def entering(draw: st.DrawFn) -> EnterPosition:
         plan=draw(of(ProtectionPlan)),
         leverage=draw(INTS),
         mark_price=draw(DECIMALS),
+        signal_price=draw(DECIMALS),
         signal_id=draw(TEXTS),
         expires_ns=draw(INTS),
     )

@@ -1,9 +1,10 @@
 """Laws of rounding, client order ids, and the money of a position."""
 
+import random
 import re
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.model.fill import Fill, FillOrigin, Liquidity
@@ -25,6 +26,7 @@ VENUE_ALPHABETS = (
 )
 
 
+@settings(deadline=None)
 @given(value=VALUES, grid=GRIDS, rounding=st.sampled_from(Rounding))
 def test_rounding_lands_on_the_grid_within_one_step(
     value: Decimal, grid: Decimal, rounding: Rounding
@@ -41,6 +43,7 @@ def test_rounding_lands_on_the_grid_within_one_step(
     assert rounded == round_to_grid(rounded, grid, rounding)
 
 
+@settings(deadline=None)
 @given(qty=VALUES, step=GRIDS)
 def test_flooring_a_quantity_never_adds_risk(qty: Decimal, step: Decimal) -> None:
     """R26: the size never grows, the sign never changes."""
@@ -50,6 +53,7 @@ def test_flooring_a_quantity_never_adds_risk(qty: Decimal, step: Decimal) -> Non
     assert floored * qty >= 0
 
 
+@settings(deadline=None)
 @given(value=VALUES)
 def test_plain_text_means_the_same_number(value: Decimal) -> None:
     """No digit is lost on the way to a venue, and no exponent appears."""
@@ -60,6 +64,7 @@ def test_plain_text_means_the_same_number(value: Decimal) -> None:
     assert "-0" != text
 
 
+@settings(deadline=None)
 @given(
     installation=st.from_regex(r"[A-Za-z0-9]{4}", fullmatch=True),
     run=st.integers(0, 36**7),
@@ -81,6 +86,7 @@ def test_client_order_ids_go_round_and_fit_both_venues(
     assert (position_id, purpose, attempt) == (tag.position_id, tag.purpose, tag.attempt)
 
 
+@settings(deadline=None)
 @given(
     side=st.sampled_from(PositionSide),
     opens=st.lists(st.tuples(st.integers(1, 50), st.integers(1, 999)), min_size=1, max_size=6),
@@ -93,9 +99,9 @@ def test_profit_scales_with_quantity_and_ignores_the_order_of_fills(
     opens: list[tuple[int, int]],
     close_px: int,
     scale: Decimal,
-    order: object,
+    order: random.Random,
 ) -> None:
-    """R77, scenario 6: shuffled and repeated entry fills, and 1000 times the size, same per unit."""
+    """R77, scenario 6: shuffled, repeated, or 1000 times the size: the same profit per unit."""
 
     def closed(rows: list[tuple[str, int, int]], factor: Decimal) -> Position:
         held = Position(
@@ -113,7 +119,7 @@ def test_profit_scales_with_quantity_and_ignores_the_order_of_fills(
 
     rows = [(str(i), qty, px) for i, (qty, px) in enumerate(opens)]
     shuffled = rows + rows[:2]
-    getattr(order, "shuffle")(shuffled)  # noqa: B009 - hypothesis types its Random as object
+    order.shuffle(shuffled)
     plain_one, other = closed(rows, Decimal(1)), closed(shuffled, scale)
 
     assert plain_one.net_pnl * scale == other.net_pnl

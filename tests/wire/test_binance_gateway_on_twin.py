@@ -27,7 +27,7 @@ from aegis.model.events import (
 )
 from aegis.model.instrument import Instrument, InstrumentId, Venue, instrument_id
 from aegis.model.intent import CancelProtection, SetPositionProtection
-from aegis.model.market import KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.model.order import (
     OrderRequest,
     OrderSide,
@@ -105,6 +105,10 @@ class Sink:
     def on_kline(self, frame: KlineFrame) -> None:
         """Take a bar."""
         self.klines.append(frame)
+
+    def on_depth(self, frame: DepthFrame) -> bool:
+        """Ask for nothing."""
+        return False
 
     def on_unreadable(self, venue: Venue, reason: str) -> None:
         """Take a complaint."""

@@ -17,7 +17,7 @@ from aegis.model.account import (
 )
 from aegis.model.fill import Fill, FillOrigin, Liquidity
 from aegis.model.instrument import InstrumentId, Venue, instrument_id
-from aegis.model.market import Candle, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import Candle, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.model.order import OrderSide, OrderStatus, OrderType
 from aegis.venue.binance import wire
 from aegis.venue.binance.frames import Ack, Notice, Unknown, row
@@ -159,6 +159,7 @@ MARKET_KINDS: dict[str, type] = {
     "bookTicker": QuoteFrame,
     "markPriceUpdate": MarkFrame,
     "kline": KlineFrame,
+    "depthUpdate": DepthFrame,
     "wsapi_response": Ack,
     "client_request": Ack,
 }

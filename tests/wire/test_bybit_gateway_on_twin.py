@@ -32,7 +32,7 @@ from aegis.model.events import (
 from aegis.model.fill import Fill, FillOrigin
 from aegis.model.instrument import Venue, instrument_id
 from aegis.model.intent import CancelProtection, SetPositionProtection
-from aegis.model.market import MINUTE_NS, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import MINUTE_NS, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.model.order import (
     AttachedProtection,
     OrderRequest,
@@ -129,6 +129,10 @@ class Sink:
     def on_kline(self, frame: KlineFrame) -> None:
         """Keep it."""
         self.bars.append(frame)
+
+    def on_depth(self, frame: DepthFrame) -> bool:
+        """Ask for nothing."""
+        return False
 
     def on_unreadable(self, venue: Venue, reason: str) -> None:
         """Keep the reason."""

@@ -94,6 +94,7 @@ class _GatewayParts(TypedDict):
     timeframes_ns: Sequence[int]
     recv_window_ms: int
     request_timeout_s: float
+    order_timeout_s: float
 
 
 class Bot:
@@ -163,9 +164,15 @@ class Bot:
             "timeframes_ns": config.timeframes_ns,
             "recv_window_ms": config.recv_window_ms,
             "request_timeout_s": config.request_timeout_s,
+            "order_timeout_s": config.order_timeout_s,
         }
         if ports.venue is Venue.BINANCE:
-            return BinanceGateway(base_url=ports.base_url, public_ws_url=ports.ws_url, **common)
+            return BinanceGateway(
+                base_url=ports.base_url,
+                public_ws_url=ports.ws_url,
+                depth_streams=config.depth_streams,
+                **common,
+            )
         return BybitGateway(base_url=ports.base_url, ws_url=ports.ws_url, **common)
 
     # --- start -----------------------------------------------------------------------------------

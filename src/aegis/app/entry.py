@@ -11,7 +11,8 @@ from typing import Any
 import uvloop
 
 from aegis.app.load import load_settings
-from aegis.app.paper import open_market
+from aegis.app.operator import Request, leave_request
+from aegis.app.paper import chosen_symbols, open_market
 from aegis.app.plan import RunPlan
 from aegis.app.run import RunInputs, run_paper, run_remote
 from aegis.app.state import INSTALLATION_CHARS, StateLock, open_state_dir
@@ -31,6 +32,8 @@ def run_bot_process(plan: RunPlan, flags: Mapping[str, object], config_path: Pat
     config = resolved.config
     remote = bool(config.binance_url or config.bybit_url)
     market = None if remote else open_market(config, plan)
+    if market is not None:
+        chosen_symbols(config, market.symbols, market.symbols)
     state_dir = open_state_dir(state_path(config))
     with StateLock(state_dir):
         virtual = plan.speed is None and not remote
@@ -64,6 +67,18 @@ def run_twin_process(
     resolved, _ = load_settings(config_path, flags)
     market = open_market(resolved.config, plan)
     return _real_time(run_twin(resolved.config, plan, market, tcp_ports))
+
+
+def leave_operator_request(request: Request, flags: Mapping[str, object]) -> int:
+    """
+    Leave a person's request for the bot of the configured state directory.
+
+    Raises:
+        ConfigError: no such directory, or an empty operator or reason.
+    """
+    resolved, _ = load_settings(None, flags)
+    leave_request(state_path(resolved.config), request)
+    return 0
 
 
 def _real_time(main: Coroutine[Any, Any, int]) -> int:

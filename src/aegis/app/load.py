@@ -51,7 +51,7 @@ def _read_config(path: Path) -> AegisConfig:
         raise
     except TypeError as error:
         raise problem(str(error), "see docs/settings.md for the names") from None
-    except Exception as error:  # noqa: BLE001 - whatever an operator's file raises is told, not traced
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever an operator's file raises is told, not traced
         raise problem(f"{type(error).__name__}: {error}", "mend the file") from None
     config = getattr(module, "config", None)
     if not isinstance(config, AegisConfig):

@@ -6,7 +6,7 @@ Also the way to a twin that runs as its own process, whose clock the bot takes o
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -41,7 +41,8 @@ from aegis.venue.websocket_connector import WebsocketConnector
 CONTROL_PATH: Final = "/twin/status"
 REAL_TIME_BATCH_S: Final = 0.02
 QUOTE_EVERY_S: Final = 0.5
-"""In real time quotes are repeated at this pace, so that the feed is alive between bars."""
+QUOTE_EVERY_VIRTUAL_S: Final = 20.0
+"""Quotes are repeated at this pace (loop seconds), so that a coarse tape does not look silent."""
 
 
 def venue_names(config: AegisConfig) -> tuple[VenueName, ...]:
@@ -69,22 +70,48 @@ def open_market(config: AegisConfig, plan: RunPlan) -> Market:
             to_ns=plan.to_ns,
             seed=config.paper_seed,
             venues=venues,
+            speed=plan.speed,
         )
     return generated_market(config.paper_seed, days=config.paper_days, venues=venues)
 
 
 def shape_of(config: AegisConfig, speed: float | None) -> TwinShape:
     """Return how the twin is made for these settings."""
-    interval_ns = None if speed is None else max(1, round(QUOTE_EVERY_S * speed * NS_PER_S))
+    every_s = QUOTE_EVERY_VIRTUAL_S if speed is None else QUOTE_EVERY_S * speed
     return TwinShape(
         seed=config.paper_seed,
         wallet=config.paper_balance,
         spread_bps=config.paper_spread_bps,
         depth_usdt=config.paper_depth_usdt,
-        quote_interval_ns=interval_ns,
+        quote_interval_ns=max(1, round(every_s * NS_PER_S)),
         open_klines=speed is not None,
         venues=venue_names(config),
     )
+
+
+def chosen_symbols(
+    config: AegisConfig, here: Sequence[str], anywhere: Sequence[str]
+) -> tuple[str, ...]:
+    """
+    Return which of the symbols a venue plays are traded: those of the settings, or all.
+
+    Raises:
+        ConfigError: the settings name one that is played nowhere.
+    """
+    strangers = [symbol for symbol in config.symbols if symbol not in anywhere]
+    if strangers:
+        raise ConfigError(
+            [
+                Problem(
+                    name="symbols",
+                    value=symbol,
+                    allowed=f"what this market plays: {', '.join(anywhere)}",
+                    fix="remove it, or play a tape of it",
+                )
+                for symbol in strangers
+            ]
+        )
+    return tuple(symbol for symbol in here if not config.symbols or symbol in config.symbols)
 
 
 class StatusFace:
@@ -150,7 +177,7 @@ async def start_world(
     ports: list[VenuePorts] = []
     for name, face in twin.faces.items():
         venue = Venue(name.upper())
-        symbols = twin.market.symbols_of(name)
+        symbols = chosen_symbols(config, twin.market.symbols_of(name), twin.market.symbols)
         if virtual:
             transport = InprocTransport(
                 face,

@@ -8,17 +8,21 @@ leaves positions and their native protection on the venues.
 import asyncio
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from aegis.app.bot import EXIT_FAULT, Bot, Surroundings, VenuePorts
+from aegis.app.contract import check_contract
 from aegis.app.load import code_hash, config_hash
+from aegis.app.operator import OperatorRequests
 from aegis.app.paper import (
     PaperWorld,
+    RemoteTwin,
     ask_remote_twin,
+    chosen_symbols,
     new_twin,
     remote_ports,
     start_world,
@@ -27,6 +31,7 @@ from aegis.app.plan import PAPER_API_KEY, PAPER_API_SECRET, RunPlan
 from aegis.app.state import drop_account, installation_name, load_account, save_account
 from aegis.app.watch import Watch
 from aegis.core.clock import NS_PER_S, Clock, ScaledClock, VirtualClock, format_ns
+from aegis.core.errors import ConfigError, Problem
 from aegis.core.log import configure_logging, room_logger
 from aegis.core.offload import Offload, ThreadOffload
 from aegis.core.supervise import Supervisor, TaskFailed
@@ -107,6 +112,8 @@ async def run_paper(inputs: RunInputs, market: Market) -> int:
     code = await session.run(world.ports, world.offload, rng)
     await twin_tasks.stop()
     await world.close()
+    for line in twin.recorded_lines():
+        log.info(line)
     if code == EXIT_CLEAN and twin.world.now_ns < market.end_ns:
         save_account(inputs.state_dir, twin.export_state())
     return code
@@ -120,6 +127,17 @@ async def run_remote(inputs: RunInputs) -> int:
         Venue.BYBIT: ("bybit_url", config.bybit_url, config.bybit_ws_url),
     }
     chosen = [v for v in urls if v.value.lower() in config.venues and urls[v][1]]
+    if not chosen:
+        raise ConfigError(
+            [
+                Problem(
+                    name="venues",
+                    value=",".join(config.venues),
+                    allowed="a venue whose URL is given",
+                    fix="give its URL, or name the venue whose URL you gave",
+                )
+            ]
+        )
     told = {v: await ask_remote_twin(urls[v][0], urls[v][1]) for v in chosen}
     first = told[chosen[0]]
     clock = ScaledClock(first.now_ns, first.speed, asyncio.get_running_loop())
@@ -131,9 +149,7 @@ async def run_remote(inputs: RunInputs) -> int:
     rng = random.Random(inputs.seed)  # noqa: S311 - jitter, not secrets
     tasks = Supervisor(clock, lambda failed: _twin_failed(ending, failed), rng=rng)
     ports = [
-        remote_ports(
-            urls[v][1], urls[v][2], v, tuple(told[v].symbols.get(v.value.lower(), ())), tasks
-        )
+        remote_ports(urls[v][1], urls[v][2], v, _remote_symbols(inputs, told, v), tasks)
         for v in chosen
     ]
     offload = ThreadOffload()
@@ -142,6 +158,16 @@ async def run_remote(inputs: RunInputs) -> int:
     await tasks.stop()
     offload.close(wait=False)
     return code
+
+
+def _remote_symbols(
+    inputs: RunInputs, told: Mapping[Venue, RemoteTwin], venue: Venue
+) -> tuple[str, ...]:
+    anywhere = [
+        symbol for twin in told.values() for each in twin.symbols.values() for symbol in each
+    ]
+    here = told[venue].symbols.get(venue.value.lower(), [])
+    return chosen_symbols(inputs.resolved.config, here, list(dict.fromkeys(anywhere)))
 
 
 def _usable(inputs: RunInputs, market: Market) -> dict[str, Any] | None:
@@ -210,6 +236,7 @@ class _Session:
             )
             self._begin_run(store, earlier.next_run, run_id)
             bot = Bot(inputs.resolved.config, around, ports, on_fatal=self._ending.end)
+            check_contract(bot.bus)
             for day in earlier.days:
                 bot.safety.restore_day(day.venue, day.day, day.equity, day.locked)
             for reason in earlier.halts:
@@ -247,11 +274,14 @@ class _Session:
                 config=self._inputs.resolved.rows(),
             )
         )
+        requests = OperatorRequests(bot, self._inputs.state_dir)
+        requests.start()
         bot.start()
         watch.start()
         self._arm()
         await self._ending.event.wait()
         log.info(f"ending: {self._ending.reason}")
+        requests.stop()
         await self._end(bot, watch)
         store.end_run(bot.around.run, self._clock.now_ns())
         conservation = self._conservation(store, bot.around.run)

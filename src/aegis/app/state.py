@@ -105,17 +105,39 @@ def installation_name(state_dir: Path, draw: Callable[[], str]) -> str:
 
 
 def load_account(state_dir: Path, market_id: str) -> dict[str, Any] | None:
-    """Return the paper account saved for this market, None when there is none to use."""
+    """
+    Return the paper account saved for this market, None when there is none to use.
+
+    Raises:
+        ConfigError: the file cannot be read as an account: what it held is unknown, not nothing.
+    """
     path = _account_path(state_dir)
     if not path.exists():
         return None
     try:
         saved = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, OSError) as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(saved, dict) or type(saved.get("version")) is not int:
+        raise _damaged(path, "no account of this program")
+    if saved["version"] != ACCOUNT_VERSION or saved.get("market") != market_id:
         return None
-    if saved.get("version") != ACCOUNT_VERSION or saved.get("market") != market_id:
-        return None
+    if type(saved.get("now_ns")) is not int or not isinstance(saved.get("engines"), dict):
+        raise _damaged(path, "no clock or no accounts in it")
     return dict(saved)
+
+
+def _damaged(path: Path, what: str) -> ConfigError:
+    return ConfigError(
+        [
+            Problem(
+                name=str(path),
+                value=what,
+                allowed="the account a clean end saved",
+                fix="begin a new paper account with --fresh, or remove the file",
+            )
+        ]
+    )
 
 
 def save_account(state_dir: Path, account: dict[str, Any]) -> None:

@@ -24,12 +24,14 @@ from aegis.data.decide import (
     next_freshness,
     stale_instruments,
 )
+from aegis.data.depth import DepthDesk
 from aegis.data.feed import MarketFeed, StreamAccount
-from aegis.data.firewall import KLINE, UNREADABLE, FeedLatency, Firewall, Rejection
+from aegis.data.firewall import DEPTH, KLINE, UNREADABLE, FeedLatency, Firewall, Rejection
 from aegis.data.history import HistoryReader
+from aegis.data.order_book import BookAccount
 from aegis.model.events import AlertRaised, FeedFresh, FeedStale, FrameRejected
 from aegis.model.instrument import Instrument, InstrumentId, Venue
-from aegis.model.market import MINUTE_NS, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import MINUTE_NS, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.model.ports import VenueGateway
 from aegis.settings import AegisConfig
 
@@ -48,6 +50,8 @@ class DataAccounts:
     rejections: Mapping[tuple[str, str], int]
     """Refused frames by (kind, reason)."""
     ticks: int
+    books: Mapping[InstrumentId, BookAccount] = attrs.field(factory=dict)
+    """Empty unless depth_streams is on; then the streams have a kind "depth" too."""
 
 
 class DataActor:
@@ -78,6 +82,9 @@ class DataActor:
         )
         self._feed = MarketFeed(self._firewall)
         self._take_quote: Callable[[QuoteFrame], None] = self._feed.take_quote
+        self.depth: Final = DepthDesk(self._firewall) if config.depth_streams else None
+        if self.depth is not None:
+            self._take_quote = self._take_quote_and_compare
         self._history = HistoryReader(clock, self._firewall)
         self._bars = BarKeeper(bus, clock, supervisor, self._history, self._tell)
         self._klines_taken = 0
@@ -98,6 +105,20 @@ class DataActor:
         self._feed.take_mark(frame)
         if self._drain_handle is None:
             self._schedule_drain()
+
+    def on_depth(self, frame: DepthFrame) -> bool:
+        """Take a snapshot or a diff of a book; return whether a new snapshot is wanted."""
+        if self.depth is None:
+            return False
+        reason = self.depth.take(frame)
+        if reason is not None:
+            self._tell_one(self._firewall.count(frame.instrument_id, DEPTH, reason))
+        return self.depth.wants_snapshot(frame.instrument_id)
+
+    def _take_quote_and_compare(self, frame: QuoteFrame) -> None:
+        self._feed.take_quote(frame)
+        if self.depth is not None:
+            self.depth.compare(frame)
 
     def on_kline(self, frame: KlineFrame) -> None:
         """Take a bar; a closed one goes on at once, an open one only shows that data flow."""
@@ -158,8 +179,9 @@ class DataActor:
 
     def accounts(self) -> DataAccounts:
         """Return where every frame went, for the heartbeat and the summary."""
+        depth = {} if self.depth is None else {DEPTH: self.depth.account()}
         return DataAccounts(
-            streams=self._feed.accounts(),
+            streams={**self._feed.accounts(), **depth},
             candles=self._bars.account(
                 produced=self._klines_taken,
                 unfinished=self._bars_unfinished,
@@ -168,6 +190,7 @@ class DataActor:
             unreadable=self._firewall.rejected(UNREADABLE),
             rejections=self._firewall.counts(),
             ticks=self._feed.ticks,
+            books={} if self.depth is None else self.depth.books(),
         )
 
     def latencies(self) -> Mapping[InstrumentId, FeedLatency]:
@@ -181,6 +204,8 @@ class DataActor:
         self._history.use(gateways)
         for instrument in instruments:
             self._firewall.admit(instrument.instrument_id)
+            if self.depth is not None:
+                self.depth.admit(instrument.instrument_id)
 
     async def warm_up(
         self,

@@ -13,12 +13,13 @@ from typing import Final
 import attrs
 
 from aegis.model.instrument import InstrumentId
-from aegis.model.market import Candle, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import Candle, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 
 QUOTE: Final = "quote"
 MARK: Final = "mark"
 KLINE: Final = "kline"
 HISTORY: Final = "history"
+DEPTH: Final = "depth"
 UNREADABLE: Final = "unreadable"
 UNREADABLE_REASONS_MAX: Final = 64
 _INF: Final = math.inf
@@ -44,6 +45,8 @@ class Reason(enum.StrEnum):
     """The bid equal to the ask: no market stands like that, one side is old."""
     HIGH_BELOW_LOW = "high_below_low"
     OPEN_CLOSE_OUTSIDE = "open_close_outside"
+    BAD_SEQUENCE = "bad_sequence"
+    """Update ids that run backwards inside one frame."""
     FROM_FUTURE = "from_future"
     TOO_OLD = "too_old"
     TIME_BACKWARDS = "time_backwards"
@@ -109,7 +112,9 @@ class Firewall:
         self._late_ns = late_tolerance_ns
         self._timeframes_ns = frozenset(timeframes_ns)
         self._watches: dict[InstrumentId, _Watch] = {}
-        self._rejected: dict[str, int] = dict.fromkeys((QUOTE, MARK, KLINE, HISTORY, UNREADABLE), 0)
+        self._rejected: dict[str, int] = dict.fromkeys(
+            (QUOTE, MARK, KLINE, HISTORY, DEPTH, UNREADABLE), 0
+        )
         self._counts: dict[tuple[str, str], int] = {}
         self._told: dict[tuple[InstrumentId | None, str, str], int] = {}
         self._unreadable_reasons: dict[str, None] = {}
@@ -186,6 +191,29 @@ class Firewall:
             candle = frame.candle
             self._watches[candle.instrument_id].bar_event_ns[candle.timeframe_ns] = frame.ts_event
         return reason
+
+    def check_depth(self, frame: DepthFrame) -> Reason | None:
+        """
+        Return why *frame* is refused, None when it is accepted; not counted here.
+
+        Order in time is not looked at: the book follows the update ids. A refused diff is missing
+        from their chain.
+        """
+        fault = self._envelope_fault(frame.instrument_id, (frame.ts_event, frame.ts_recv))
+        if fault is not None:
+            return fault
+        ids = (frame.first_update_id, frame.last_update_id, frame.previous_update_id)
+        if any(type(one) is not int for one in ids):
+            return Reason.WRONG_TYPE
+        for levels in (frame.bids, frame.asks):
+            for price, qty in levels:
+                # As with quotes: one chain of comparisons, a close look only when it fails.
+                sane = type(price) is type(qty) is float and 0 < price < _INF and 0 <= qty < _INF
+                if not sane and (fault := _numbers_fault((price,), (qty,))) is not None:
+                    return fault
+        if not 0 < frame.first_update_id <= frame.last_update_id:
+            return Reason.BAD_SEQUENCE
+        return self._time_fault(frame.ts_event, frame.ts_recv, _NEVER)
 
     def check_history(
         self, candle: Candle, instrument_id: InstrumentId, timeframe_ns: int

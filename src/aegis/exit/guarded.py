@@ -13,6 +13,7 @@ import attrs
 
 from aegis.exit.decide import Action, Desired, kind_of
 from aegis.model.instrument import Instrument
+from aegis.model.money import ZERO
 from aegis.model.order import Purpose
 from aegis.model.position import CloseCause, PositionView, ProtectionPlan
 
@@ -100,3 +101,22 @@ class Guarded:
         for timer in self.timers.values():
             timer.cancel()
         self.timers.clear()
+
+
+def stand_in(position: PositionView) -> Instrument:
+    """Return a name in place of trading rules we do not have; nothing is placed by them."""
+    return Instrument(
+        instrument_id=position.instrument_id,
+        tick_size=Decimal("0.00000001"),
+        qty_step=Decimal("0.00000001"),
+        qty_min=ZERO,
+        qty_max=None,
+        market_qty_max=None,
+        notional_min=None,
+        leverage_max=1,
+        maint_margin_rate=ZERO,
+        taker_fee_rate=ZERO,
+        maker_fee_rate=ZERO,
+        funding_interval_ns=0,
+        tradable=False,
+    )

@@ -95,6 +95,9 @@ class RestingOrders:
         resting = _resting_of(report, key)
         if seen is not None and _is_older(report, seen):
             return False
+        own = self._own.get(report.instrument_id)
+        if own is not None and _was_taken_away(report, own):
+            return False
         orders[key] = _Seen(resting, self._clock.mono_ns(), report.ts_event)
         return seen is None or seen.resting != resting
 
@@ -136,7 +139,7 @@ class RestingOrders:
                 resting.position_bound
                 and resting.status is OrderStatus.ACCEPTED
                 and resting.role not in prices
-                and seen.ts_event <= report.ts_event
+                and seen.ts_event < report.ts_event
             ):
                 del orders[key]
 
@@ -180,6 +183,12 @@ def _is_older(report: OrderReport, seen: _Seen) -> bool:
         return seen.resting.status.rank > report.status.rank
     # Only a position's own levels are amended in place.
     return report.position_bound and report.ts_event < seen.ts_event
+
+
+def _was_taken_away(report: OrderReport, own: _Own) -> bool:
+    """Say whether the position, later than *report*, told that it has no such level any more."""
+    waits = report.position_bound and report.status is OrderStatus.ACCEPTED
+    return waits and report.role not in own.prices and report.ts_event < own.ts_event
 
 
 def _joined(seen: _Seen, own: _Own | None) -> Resting:

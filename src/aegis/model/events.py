@@ -333,7 +333,7 @@ class IntentCompleted(Event):
     """
     An approved intent ended (R74).
 
-    *outcome* in words. *refusal* is the normalized kind when the venue said no (core.errors), "" else.
+    *outcome* in words. *refusal* is the normalized kind (core.errors) when the venue said no.
     """
 
     intent_id: str

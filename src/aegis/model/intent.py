@@ -18,7 +18,8 @@ from aegis.model.position import CloseCause, ProtectionPlan
 class EnterPosition:
     """
     Open a position with one order. *plan* is the protection it must get, *mark_price* the mark the
-    size was computed at, *leverage* what is set and read back before sending (R28).
+    size was computed at, *leverage* what is set and read back before sending (R28). *signal_price*
+    is what the strategy looked at; slippage is taken against it (R33).
     """
 
     request: OrderRequest
@@ -26,6 +27,7 @@ class EnterPosition:
     plan: ProtectionPlan
     leverage: int
     mark_price: Decimal
+    signal_price: Decimal
     signal_id: str
     expires_ns: int
 

@@ -1,5 +1,6 @@
-"""Market data as the bot sees it: candles, quotes, marks. Floats, quote per base unit."""
+"""Market data as the bot sees it: candles, quotes, marks, depth. Floats, quote per base unit."""
 
+import enum
 from typing import Final
 
 import attrs
@@ -55,6 +56,8 @@ class QuoteFrame:
     bid_qty: float
     ask: float
     ask_qty: float
+    update_id: int = attrs.field(default=0, eq=False)
+    """The venue's number of the change, shared with its depth; 0 where it tells none."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -76,3 +79,34 @@ class KlineFrame:
     ts_recv: int
     candle: Candle
     closed: bool
+
+
+BookLevel = tuple[float, float]
+"""Price, quote per base, and quantity, base units; a quantity of 0 deletes the level."""
+
+
+class DepthKind(enum.StrEnum):
+    """A whole book, or what changed in it."""
+
+    SNAPSHOT = "snapshot"
+    DELTA = "delta"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class DepthFrame:
+    """
+    A snapshot of the order book or a diff of it, as the venue brought it; before the firewall.
+
+    A diff holds the changes *first_update_id* to *last_update_id*; the diff before it ended with
+    *previous_update_id*. A snapshot is the book after *last_update_id*, the other two equal it.
+    """
+
+    instrument_id: InstrumentId
+    ts_event: int
+    ts_recv: int
+    kind: DepthKind
+    first_update_id: int
+    last_update_id: int
+    previous_update_id: int
+    bids: tuple[BookLevel, ...]
+    asks: tuple[BookLevel, ...]

@@ -12,7 +12,7 @@ from typing import Protocol
 from aegis.model.account import Capabilities, OrderReport, VenueSnapshot
 from aegis.model.instrument import Instrument, InstrumentId, Venue
 from aegis.model.intent import CancelProtection, SetPositionProtection
-from aegis.model.market import Candle, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import Candle, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.model.order import OrderRequest
 
 
@@ -27,6 +27,9 @@ class MarketSink(Protocol):
 
     def on_kline(self, frame: KlineFrame) -> None:
         """Take a bar, open or closed."""
+
+    def on_depth(self, frame: DepthFrame) -> bool:
+        """Take a snapshot or a diff of a book; return whether a new snapshot is wanted."""
 
     def on_unreadable(self, venue: Venue, reason: str) -> None:
         """Count a market frame that could not be decoded."""
@@ -95,4 +98,4 @@ class VenueGateway(Protocol):
         """Close streams and clients; resting orders stay on the venue."""
 
 
-__all__ = ["KlineFrame", "MarkFrame", "MarketSink", "QuoteFrame", "VenueGateway"]
+__all__ = ["DepthFrame", "KlineFrame", "MarkFrame", "MarketSink", "QuoteFrame", "VenueGateway"]

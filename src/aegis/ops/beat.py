@@ -181,12 +181,17 @@ def _data(row: DataRow) -> str:
 
 
 def funnel_lines(rows: Sequence[FunnelRow]) -> list[str]:
-    """Return how far bars came on the way to a signal, one line per instrument."""
-    return [
-        f"funnel   {who(row.instrument_id)} "
-        + ", ".join(f"{count} {stage}" for stage, count in row.stages)
-        for row in rows
-    ]
+    """Return how far bars came on the way to a signal, one line per venue (R20)."""
+    lines = []
+    for venue in sorted({row.instrument_id.venue for row in rows}):
+        here = [row for row in rows if row.instrument_id.venue is venue]
+        totals: dict[str, int] = {}
+        for row in here:
+            for stage, count in row.stages:
+                totals[stage] = totals.get(stage, 0) + count
+        told = ", ".join(f"{count} {stage}" for stage, count in totals.items())
+        lines.append(f"funnel   {venue.value}: {plural(len(here), 'instrument')}, {told}")
+    return lines
 
 
 def journal_line(journal: JournalRow | None) -> str:

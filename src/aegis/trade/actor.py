@@ -262,6 +262,7 @@ class TradeActor:
                 plan=sized.plan,
                 leverage=sized.leverage,
                 mark_price=mark,
+                signal_price=signal.reference_px,
                 signal_id=signal.signal_id,
                 expires_ns=signal.expires_ns,
             ),
@@ -288,7 +289,7 @@ class TradeActor:
                 side=command.side,
                 plan=command.plan,
                 leverage=command.leverage,
-                signal_price=command.mark_price,
+                signal_price=command.signal_price,
             )
             self._entry_intents[command.request.client_order_id] = intent.intent_id
         elif not isinstance(command, SetPositionProtection | CancelProtection):

@@ -1,6 +1,6 @@
 """The Binance USDⓈ-M face of the twin: requests in, answers and stream frames out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qs, unquote
 
@@ -27,6 +27,7 @@ from aegis.twin.engine_api import (
 )
 from aegis.twin.face_api import StreamSession
 from aegis.twin.fault_seam import FaultSeam, NoFaults
+from aegis.twin.raw_feed_player import RecordedFrames
 
 # First path element to the category of market streams heard there. The bare legacy paths still
 # connect, and carry public data alone (venues.md 2.1).
@@ -38,7 +39,7 @@ class BinanceFace:
     One Binance account over an engine; listens to the engine and speaks to its clients.
 
     Times in answers and events are the engine's market clock; the time of requests is checked
-    against *wall_ms*.
+    against *wall_ms*. *recorded*: symbols whose quotes and depth are a recording's, not made.
     """
 
     def __init__(
@@ -49,17 +50,19 @@ class BinanceFace:
         api_secret: str,
         wall_ms: Callable[[], int],
         faults: FaultSeam | None = None,
+        recorded: Mapping[str, RecordedFrames] | None = None,
     ) -> None:
         self.name = "binance"
+        self.recorded: Final = dict(recorded or {})
         self._faults = faults or NoFaults()
         formats = {symbol: SymbolFormat.of(each) for symbol, each in engine.instruments.items()}
         labels = LabelBook()
         self._user = UserStream(engine, labels, wall_ms)
-        self._hub = MarketHub(engine, formats)
+        self._hub = MarketHub(engine, formats, self.recorded)
         self._gate = Gatekeeper(api_key=api_key, api_secret=api_secret, wall_ms=wall_ms)
         self._usage = UsageCounter(wall_ms)
         self._routes = build_routes(
-            MarketDesk(engine, formats, wall_ms),
+            MarketDesk(engine, formats, wall_ms, self.recorded),
             OrderDesk(engine, formats, labels, self._user.on_amending),
             AlgoDesk(engine, formats, labels),
             AccountDesk(engine, formats, self._user.on_leverage),

@@ -1,12 +1,13 @@
 """The market desk: exchange rules, books, prices, candles and funding as Binance shows them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aegis.twin.binance_auth import Params
 from aegis.twin.binance_errors import ApiError, from_refusal
 from aegis.twin.binance_json import NS_PER_MS, SymbolFormat, plain
 from aegis.twin.engine_api import Bar, Engine, Reason, Refused, TwinInstrument
+from aegis.twin.raw_feed_player import RecordedFrames
 
 _MINUTE_NS: Final = 60_000_000_000
 _HOUR_NS: Final = 60 * _MINUTE_NS
@@ -38,9 +39,14 @@ class MarketDesk:
     """Answers what needs no key."""
 
     def __init__(
-        self, engine: Engine, formats: dict[str, SymbolFormat], wall_ms: Callable[[], int]
+        self,
+        engine: Engine,
+        formats: dict[str, SymbolFormat],
+        wall_ms: Callable[[], int],
+        recorded: Mapping[str, RecordedFrames],
     ) -> None:
         self._engine = engine
+        self._recorded = recorded
         self._formats = formats
         self._wall_ms = wall_ms
 
@@ -72,11 +78,14 @@ class MarketDesk:
         }
 
     def depth(self, params: Params) -> dict[str, Any]:
-        """Answer depth."""
+        """Answer depth: the recorded book where there is one, else the synthetic one."""
         symbol = self._symbol(params)
         limit = params.integer("limit") or _DEPTH_LIMIT
         if limit not in _DEPTH_LIMITS:
             raise ApiError(-4021, f"{limit} is not valid depth limit.")
+        recorded = self._recorded.get(symbol)
+        if recorded is not None:
+            return _recorded_depth(recorded, limit)
         form = self._formats[symbol]
         bids, asks = self._engine.depth(symbol, limit)
         now_ms = self._now_ms()
@@ -192,6 +201,20 @@ class MarketDesk:
 
     def _now_ms(self) -> int:
         return self._engine.now_ns // NS_PER_MS
+
+
+def _recorded_depth(recorded: RecordedFrames, limit: int) -> dict[str, Any]:
+    book = recorded.depth(limit)
+    if book is None:
+        # A made-up book would fit none of the recorded diffs.
+        raise ApiError(-1000, "The recording holds no depth snapshot.", 503)
+    return {
+        "lastUpdateId": book.last_update_id,
+        "E": book.event_ms,
+        "T": book.transaction_ms,
+        "bids": book.bids,
+        "asks": book.asks,
+    }
 
 
 def _rate_limit(kind: str, interval: str, count: int, limit: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Market streams: topics, their frames as bytes, and the sessions that subscribe to them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -10,10 +10,15 @@ import orjson
 from aegis.twin.binance_json import NS_PER_MS, SymbolFormat
 from aegis.twin.binance_market import INTERVALS_NS
 from aegis.twin.engine_api import Bar, Engine, Quote
+from aegis.twin.raw_feed import DEPTH, QUOTE
+from aegis.twin.raw_feed_player import RecordedFrames
 
 _NAME: Final = re.compile(r"([a-z0-9_]+)@([A-Za-z0-9]+(?:_[0-9]+[mhdwM])?)(?:@([0-9]+m?s))?")
 _DEPTHS: Final = {"depth5": 5, "depth10": 10, "depth20": 20}
 _DEPTH_PERIODS_MS: Final = {"": 250, "100ms": 100, "250ms": 250, "500ms": 500}
+# A recorded diff stream is played at its own pace under every name (venues.md 2.6).
+_DIFF_SPEEDS: Final = frozenset({"", "0ms", *_DEPTH_PERIODS_MS})
+_KLINE_PERIOD_MS: Final = 250
 _MARK_PERIODS_MS: Final = {"": 3000, "1s": 1000}
 
 PUBLIC: Final = "public"
@@ -68,16 +73,27 @@ class _SymbolTopics:
     books: tuple[Topic, ...] = ()
     marks: tuple[Topic, ...] = ()
     depths: tuple[Topic, ...] = ()
+    diffs: tuple[Topic, ...] = ()
     trades: tuple[Topic, ...] = ()
     last_px: float = 0.0
 
 
 class MarketHub:
-    """Builds each market frame once, and only when somebody listens."""
+    """
+    Builds each market frame once, and only when somebody listens.
 
-    def __init__(self, engine: Engine, formats: dict[str, SymbolFormat]) -> None:
+    Quotes and depth of *recorded* symbols are the recording's frames, at every quote of the engine.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        formats: dict[str, SymbolFormat],
+        recorded: Mapping[str, RecordedFrames],
+    ) -> None:
         self._engine = engine
         self._formats = formats
+        self._recorded = recorded
         self._topics: dict[str, Topic] = {}
         self._symbols: dict[str, _SymbolTopics] = {}
         self._klines: dict[tuple[str, int], Topic] = {}
@@ -115,10 +131,13 @@ class MarketHub:
     def on_quote(self, quote: Quote) -> None:
         """Send what a quote changes: bookTicker, markPrice, aggTrade, partial depth."""
         topics = self._symbols.get(quote.symbol)
+        recorded = self._recorded.get(quote.symbol)
+        if recorded is not None:
+            _play(recorded, quote.ts_ns, topics)
         if topics is None:
             return
         now_ms = quote.ts_ns // NS_PER_MS
-        for topic in topics.books:
+        for topic in () if recorded is not None else topics.books:
             self._update_id += 1
             topic.send(
                 topic.template
@@ -149,7 +168,7 @@ class MarketHub:
     ) -> None:
         """Send a bar to those who watch its time frame."""
         topic = self._klines.get((symbol, timeframe_ns))
-        if topic is None:
+        if topic is None or not (closed or topic.due(self._engine.now_ns // NS_PER_MS)):
             return
         # The tape knows no quote volume and no taker side: volume at the close, and half of it.
         turnover = bar.volume * bar.close
@@ -187,7 +206,13 @@ class MarketHub:
 
     def _depth(self, topic: Topic, symbol: str, now_ms: int) -> bytes:
         form = self._formats[symbol]
-        bids, asks = self._engine.depth(symbol, topic.levels)
+        recorded = self._recorded.get(symbol)
+        book = None if recorded is None else recorded.depth(topic.levels)
+        if book is None:
+            bids, asks = self._engine.depth(symbol, topic.levels)
+        else:
+            bids = [(float(price), float(qty)) for price, qty in book.bids]
+            asks = [(float(price), float(qty)) for price, qty in book.asks]
         previous = self._update_id
         self._update_id += 1
         return orjson.dumps(
@@ -219,6 +244,8 @@ class MarketHub:
         head = b'{"stream":"%b","data":' % name.encode()
         if kind == "bookTicker" and not speed:
             return Topic(name, PUBLIC, _book_template(form), head=head)
+        if kind == "depth" and speed in _DIFF_SPEEDS and symbol in self._recorded:
+            return Topic(name, PUBLIC, b"", head=head)
         if kind in _DEPTHS and speed in _DEPTH_PERIODS_MS:
             period_ms = _DEPTH_PERIODS_MS[speed]
             return Topic(name, PUBLIC, b"", period_ms, _DEPTHS[kind], head=head)
@@ -228,7 +255,9 @@ class MarketHub:
             return Topic(name, MARKET, _trade_template(form), head=head)
         interval = kind.removeprefix("kline_")
         if kind.startswith("kline_") and interval in INTERVALS_NS and not speed:
-            return Topic(name, MARKET, _kline_template(form, interval), head=head)
+            # A recording quotes many times as often as a bar is told (venues.md 2.6).
+            period_ms = _KLINE_PERIOD_MS if symbol in self._recorded else 0
+            return Topic(name, MARKET, _kline_template(form, interval), period_ms, head=head)
         return None
 
     def _index(self, name: str) -> None:
@@ -249,9 +278,11 @@ class MarketHub:
         known = self._symbols.get(symbol) or _SymbolTopics()
         known.books = named("bookTicker")
         known.marks = named("markPrice")
-        known.depths = named("depth")
+        depths = named("depth")
+        known.depths = tuple(topic for topic in depths if topic.levels)
+        known.diffs = tuple(topic for topic in depths if not topic.levels)
         known.trades = named("aggTrade")
-        if known.books or known.marks or known.depths or known.trades:
+        if known.books or known.marks or depths or known.trades:
             self._symbols[symbol] = known
         else:
             self._symbols.pop(symbol, None)
@@ -265,6 +296,16 @@ class MarketHub:
         else:
             self._klines[key] = topic
             self._engine.watch(symbol, timeframe_ns)
+
+
+def _play(recorded: RecordedFrames, now_ns: int, topics: _SymbolTopics | None) -> None:
+    """Send every recorded frame that is due, as it was recorded."""
+    hearers = {} if topics is None else {QUOTE: topics.books, DEPTH: topics.diffs}
+    for kind, frame in recorded.due(now_ns):
+        chosen = hearers.get(kind, ())
+        recorded.note(kind, heard=bool(chosen))
+        for topic in chosen:
+            topic.send(frame)
 
 
 class MarketSession:

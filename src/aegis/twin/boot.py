@@ -19,6 +19,9 @@ from aegis.twin.engine import EngineOptions, TwinEngine
 from aegis.twin.engine_api import Engine, VenueRules
 from aegis.twin.instruments import twin_instruments
 from aegis.twin.meter import ProtectionMeter
+from aegis.twin.raw_feed import RawFeed, lead_for, load_raw_feed
+from aegis.twin.raw_feed_path import RecordedBook
+from aegis.twin.raw_feed_player import RecordedFrames
 from aegis.twin.synthetic_book import BookShape
 from aegis.twin.tape import CandleTape, tape_id
 from aegis.twin.tape_generate import default_generated
@@ -31,6 +34,7 @@ from aegis.twin.world import TwinWorld
 VenueName = Literal["binance", "bybit"]
 VENUE_NAMES: Final[tuple[VenueName, ...]] = ("binance", "bybit")
 RULES: Final[Mapping[VenueName, VenueRules]] = {"binance": BINANCE_RULES, "bybit": BYBIT_RULES}
+RAW_FEED_VENUE: Final[VenueName] = "binance"
 HISTORY_NS: Final = 3 * 86_400 * NS_PER_S
 GENERATED_START_NS: Final = 1_767_225_600 * NS_PER_S
 """2026-01-01T00:00Z: where the generated market begins; the date means nothing."""
@@ -56,7 +60,11 @@ class TwinShape:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Market:
-    """What will be played: tapes by venue, from *start_ns* to *end_ns* (exclusive), ns UTC."""
+    """
+    What will be played: tapes by venue, from *start_ns* to *end_ns* (exclusive), ns UTC.
+
+    *raw*: a recorded raw feed instead of tapes, on Binance alone.
+    """
 
     tapes: Mapping[VenueName, tuple[CandleTape, ...]]
     start_ns: int
@@ -65,15 +73,20 @@ class Market:
     generated: bool
     market_id: str
     lines: tuple[str, ...]
+    raw: RawFeed | None = None
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """Return every symbol once, in the order of the tapes."""
+        if self.raw is not None:
+            return (self.raw.symbol,)
         seen = {tape.symbol: None for tapes in self.tapes.values() for tape in tapes}
         return tuple(seen)
 
     def symbols_of(self, venue: VenueName) -> tuple[str, ...]:
         """Return the symbols one venue plays."""
+        if self.raw is not None:
+            return (self.raw.symbol,) if venue == RAW_FEED_VENUE else ()
         return tuple(tape.symbol for tape in self.tapes.get(venue, ()))
 
 
@@ -90,9 +103,13 @@ def recorded_market(
     to_ns: int | None,
     seed: int,
     venues: Sequence[VenueName],
+    speed: float | None = None,
 ) -> Market:
     """
     Read tapes into a market; play begins where every tape has begun and ends where the first ends.
+
+    A raw feed is played alone; *speed* (market seconds per second, None: virtual time) decides how
+    long before its first message play begins.
 
     Raises:
         TapeError: names file, row and fix.
@@ -101,6 +118,8 @@ def recorded_market(
     for spec in specs:
         tape = read_tape(spec, from_ns=from_ns, to_ns=to_ns, history_ns=HISTORY_NS)
         if isinstance(tape, RawFeedTape):
+            if len(specs) == 1:
+                return _raw_market(tape, seed=seed, venues=venues, lead_ns=lead_for(speed))
             raise TapeError(
                 tape.path,
                 None,
@@ -152,6 +171,34 @@ def _market(
     )
 
 
+def _raw_market(
+    tape: RawFeedTape, *, seed: int, venues: Sequence[VenueName], lead_ns: int
+) -> Market:
+    if RAW_FEED_VENUE not in venues:
+        raise TapeError(
+            tape.path,
+            None,
+            f"a raw feed is a Binance recording, venues were {', '.join(venues)}",
+            "add binance to venues, or name a tape of candles",
+        )
+    raw = load_raw_feed(tape, lead_ns=lead_ns)
+    left_out = [
+        f"{venue} is left out: {tape.path.name} is a Binance recording"
+        for venue in venues
+        if venue != RAW_FEED_VENUE
+    ]
+    return Market(
+        tapes={},
+        start_ns=raw.start_ns,
+        end_ns=raw.end_ns,
+        label=tape.label,
+        generated=False,
+        market_id=tape_id((raw,), seed, RAW_FEED_VENUE),
+        lines=(*raw.lines, *left_out),
+        raw=raw,
+    )
+
+
 def _first_double(names: Sequence[str]) -> str:
     return next((name for name in names if names.count(name) > 1), "")
 
@@ -168,6 +215,16 @@ class Twin:
     engines: dict[VenueName, TwinEngine]
     faces: dict[VenueName, Face]
     meters: dict[VenueName, ProtectionMeter]
+
+    def recorded_lines(self) -> list[str]:
+        """Say what became of a recording's frames, one sentence a symbol and kind."""
+        return [
+            f"{name} {symbol}: {line}"
+            for name, face in self.faces.items()
+            if isinstance(face, BinanceFace)
+            for symbol, recorded in face.recorded.items()
+            for line in recorded.lines()
+        ]
 
     def export_state(self) -> dict[str, Any]:
         """Return the accounts as JSON-able data."""
@@ -199,13 +256,22 @@ def build_twin(
     meters: dict[VenueName, ProtectionMeter] = {}
     for venue, tapes in market.tapes.items():
         engine = _engine(venue, tapes, shape, start_ns)
-        meter = ProtectionMeter()
-        engine.add_listener(meter)
+        meters[venue] = _meter(engine)
         face_type = BinanceFace if venue == "binance" else BybitFace
         engines[venue] = engine
-        meters[venue] = meter
         faces[venue] = face_type(
             _as_engine(engine), api_key=api_key, api_secret=api_secret, wall_ms=wall_ms
+        )
+    if market.raw is not None:
+        engine = _raw_engine(market.raw, shape, start_ns)
+        meters[RAW_FEED_VENUE] = _meter(engine)
+        engines[RAW_FEED_VENUE] = engine
+        faces[RAW_FEED_VENUE] = BinanceFace(
+            _as_engine(engine),
+            api_key=api_key,
+            api_secret=api_secret,
+            wall_ms=wall_ms,
+            recorded={market.raw.symbol: RecordedFrames(market.raw, start_ns)},
         )
     return Twin(
         market=market,
@@ -214,6 +280,12 @@ def build_twin(
         faces=faces,
         meters=meters,
     )
+
+
+def _meter(engine: TwinEngine) -> ProtectionMeter:
+    meter = ProtectionMeter()
+    engine.add_listener(meter)
+    return meter
 
 
 def _as_engine(engine: TwinEngine) -> Engine:
@@ -251,4 +323,26 @@ def _engine(
             quote_interval_ns=shape.quote_interval_ns,
             open_kline_updates=shape.open_klines,
         ),
+    )
+
+
+def _raw_engine(raw: RawFeed, shape: TwinShape, start_ns: int) -> TwinEngine:
+    symbol = raw.symbol
+    price = raw.path.price_at(raw.start_ns)
+    instruments = twin_instruments(RAW_FEED_VENUE, [symbol], {symbol: price})
+    book = RecordedBook(
+        seed=shape.seed,
+        tick_size=float(instruments[symbol].tick_size),
+        qty_step=float(instruments[symbol].qty_step),
+        level_notional=shape.depth_usdt,
+        quotes=raw.quotes,
+    )
+    return TwinEngine(
+        rules=RULES[RAW_FEED_VENUE],
+        instruments=instruments,
+        paths={symbol: raw.path},
+        start_ns=start_ns,
+        seed=shape.seed,
+        books={symbol: book},
+        options=EngineOptions(wallet=shape.wallet, quote_interval_ns=shape.quote_interval_ns),
     )

@@ -20,6 +20,7 @@ from aegis.core.errors import TapeError
 from aegis.twin.tape import ROWS_NAMED_MAX, RejectedRows, utc_text
 
 KINDS = ("depthUpdate", "trade", "bookTicker")
+SNAPSHOT_REASON = "depth snapshot of a REST answer (no event type)"
 OFFSET_LINES = 2_000
 COPY_AGAIN = "copy or download the file again"
 MID_LABEL = "mark = mid of the best bid and ask"
@@ -90,7 +91,7 @@ def read_line(line: bytes) -> _Line | str:
         return "message is not json"
     if message.kind is None:
         snapshot = message.last_update_id is not None
-        return "depth snapshot of a REST answer (no event type)" if snapshot else "no event type"
+        return SNAPSHOT_REASON if snapshot else "no event type"
     if message.kind not in KINDS:
         return "unknown event type"
     if message.event_ms is None or message.symbol is None:
@@ -166,7 +167,8 @@ class RawFeedTape:
     A recorded raw feed of one Binance instrument, read anew by every pass.
 
     *offset_ns* is added to the local times; [*from_ns*, *to_ns*) is by event time, None: open.
-    *report* is of the latest pass and whole once that pass has ended.
+    *report* is of the latest pass and whole once that pass has ended; *snapshot* is the first depth
+    snapshot that pass came across: no stream message, so never yielded.
     """
 
     path: Path
@@ -179,6 +181,7 @@ class RawFeedTape:
     from_ns: int | None
     to_ns: int | None
     report: RawFeedReport
+    snapshot: bytes | None = None
 
     def events(self) -> Iterator[RawEvent]:
         """
@@ -194,6 +197,8 @@ class RawFeedTape:
             read = read_line(line)
             if isinstance(read, str) or read.symbol != self.symbol:
                 reason = read if isinstance(read, str) else "another symbol"
+                if reason == SNAPSHOT_REASON and self.snapshot is None:
+                    self.snapshot = line.strip().partition(b" ")[2]
                 report.skip(number, reason)
                 self._refuse_garbage(number, reason)
                 continue

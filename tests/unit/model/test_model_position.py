@@ -159,7 +159,7 @@ def test_other_texts_are_no_instrument(text: str) -> None:
 @pytest.mark.parametrize("name", ["tick_size", "qty_step"])
 def test_an_instrument_needs_its_grids(name: str) -> None:
     """R27: a tick or step of zero cannot be used."""
-    fields = {"tick_size": Decimal("0.1"), "qty_step": Decimal("0.001")} | {name: Decimal(0)}
+    grids = {"tick_size": Decimal("0.1"), "qty_step": Decimal("0.001")} | {name: Decimal(0)}
     with pytest.raises(ValueError, match=name):
         Instrument(
             instrument_id=BTC,
@@ -172,5 +172,6 @@ def test_an_instrument_needs_its_grids(name: str) -> None:
             taker_fee_rate=Decimal("0.0005"),
             maker_fee_rate=Decimal("0.0002"),
             funding_interval_ns=480 * MINUTE_NS,
-            **fields,
+            tick_size=grids["tick_size"],
+            qty_step=grids["qty_step"],
         )

@@ -155,6 +155,7 @@ class Maker:
                 ),
                 leverage=5,
                 mark_price=Decimal("100011.2"),
+                signal_price=Decimal("100011.2"),
                 signal_id="s1",
                 expires_ns=self.clock.now_ns() + MINUTE,
             ),

@@ -15,7 +15,7 @@ from aegis.core.supervise import Supervisor
 from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
 from aegis.model.events import StreamClosed, StreamOpened
 from aegis.model.instrument import Venue
-from aegis.model.market import MINUTE_NS, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import MINUTE_NS, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.venue.bybit.parse import AccountFact
 from aegis.venue.bybit.stream import PrivateStream, PublicStream, StreamParts, UnknownCounter
 
@@ -69,6 +69,10 @@ class Sink:
 
     def on_kline(self, frame: KlineFrame) -> None:
         """Take it."""
+
+    def on_depth(self, frame: DepthFrame) -> bool:
+        """Ask for nothing."""
+        return False
 
     def on_unreadable(self, venue: Venue, reason: str) -> None:
         """Count it."""

@@ -27,7 +27,7 @@ _USER: Final[msgspec.json.Decoder[wire.UserFrame]] = msgspec.json.Decoder(
     wire.UserFrame, strict=False
 )
 _ENVELOPE: Final = msgspec.json.Decoder(wire.Envelope, strict=False)
-_MARKET_KINDS: Final = frozenset({"bookTicker", "markPriceUpdate", "kline"})
+_MARKET_KINDS: Final = frozenset({"bookTicker", "markPriceUpdate", "kline", "depthUpdate"})
 _USER_KINDS: Final = frozenset(
     {
         "ORDER_TRADE_UPDATE",

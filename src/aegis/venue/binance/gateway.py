@@ -15,7 +15,7 @@ from typing import Final
 
 from loguru import logger
 
-from aegis.core.clock import NS_PER_MS, Clock
+from aegis.core.clock import Clock
 from aegis.core.errors import (
     OrderOutcomeUnknown,
     VenueError,
@@ -48,16 +48,18 @@ from aegis.model.events import (
 from aegis.model.fill import Fill
 from aegis.model.instrument import Instrument, InstrumentId, Venue
 from aegis.model.intent import CancelProtection, SetPositionProtection
-from aegis.model.market import TIMEFRAME_NAMES, Candle, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import Candle, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.model.order import OrderRequest
 from aegis.model.ports import MarketSink
 from aegis.venue.binance import startup, wire
 from aegis.venue.binance.account import AccountQueries, FillReplay
+from aegis.venue.binance.depth import DepthSnapshots
 from aegis.venue.binance.encode import encode
 from aegis.venue.binance.errors import ALREADY_ISOLATED, UNSUPPORTED, classify, refused
 from aegis.venue.binance.frames import Ack, ListenKeyLost, Notice, Unknown, checked, row
+from aegis.venue.binance.klines import read_candles
 from aegis.venue.binance.parse import UserFact, parse_user
-from aegis.venue.binance.parse_market import parse_klines, parse_market
+from aegis.venue.binance.parse_market import parse_market
 from aegis.venue.binance.parse_rest import parse_algo_order, parse_order, parse_symbol_configs
 from aegis.venue.binance.rest import BinanceRest
 from aegis.venue.binance.stream import USER_STREAM, BinanceStreams, ListenKeys
@@ -71,7 +73,6 @@ CAPABILITIES: Final = Capabilities(
 )
 GAP_REASON: Final = "user stream gap"
 
-_BARS_PER_PAGE: Final = 1500
 _USER_OPEN_TIMEOUT_S: Final = 30.0
 _RESYNC_RETRY: Final = RestartPolicy(delay_s_first=0.25, delay_s_max=10.0)
 
@@ -81,7 +82,7 @@ class BinanceGateway:
     Trade Binance's USDT perpetuals in one-way mode and isolated margin.
 
     *base_url* and *public_ws_url* are scheme and host. *http* is the twin in this process, reached
-    through *offload*; None opens real connections.
+    through *offload*; None opens real connections. *depth_streams*: bring order books too.
     """
 
     def __init__(
@@ -101,6 +102,8 @@ class BinanceGateway:
         timeframes_ns: Sequence[int],
         recv_window_ms: int,
         request_timeout_s: float,
+        order_timeout_s: float | None = None,
+        depth_streams: bool = False,
     ) -> None:
         self._publish = publish
         self._clock = clock
@@ -122,6 +125,7 @@ class BinanceGateway:
             clock=clock,
             recv_window_ms=recv_window_ms,
             request_timeout_s=request_timeout_s,
+            order_timeout_s=order_timeout_s,
         )
         self._account = AccountQueries(self._rest, clock)
         self._replay = FillReplay(self._account, clock)
@@ -136,7 +140,9 @@ class BinanceGateway:
             on_user_frame=self._on_user_frame,
             on_market_frame=self._on_market_frame,
             on_state=self._on_stream_state,
+            depth=depth_streams,
         )
+        self._depth = DepthSnapshots(self._rest, supervisor, clock, self._on_depth)
         self._sink: MarketSink | None = None
         self._user_opened = asyncio.Event()
         self._gap = asyncio.Event()
@@ -292,28 +298,8 @@ class BinanceGateway:
         self, instrument_id: InstrumentId, timeframe_ns: int, start_ns: int, end_ns: int
     ) -> tuple[Candle, ...]:
         """Return closed bars with start_ns <= open_ns < end_ns, oldest first, all pages."""
-        found: list[Candle] = []
-        from_ns = start_ns
-        while from_ns < end_ns:
-            answer = await self._rest.call(
-                "klines",
-                "futures_klines",
-                {
-                    "symbol": instrument_id.symbol,
-                    "interval": TIMEFRAME_NAMES[timeframe_ns],
-                    "startTime": -(-from_ns // NS_PER_MS),
-                    "endTime": -(-end_ns // NS_PER_MS) - 1,
-                    "limit": _BARS_PER_PAGE,
-                },
-            )
-            page = parse_klines(answer, instrument_id, timeframe_ns)
-            found += page
-            if len(page) < _BARS_PER_PAGE:
-                break
-            from_ns = page[-1].open_ns + timeframe_ns
-        now_ns = self._clock.now_ns()
-        return tuple(
-            bar for bar in found if start_ns <= bar.open_ns < end_ns and bar.close_ns <= now_ns
+        return await read_candles(
+            self._rest, self._clock, instrument_id, timeframe_ns, start_ns, end_ns
         )
 
     async def mark_price(self, instrument_id: InstrumentId) -> Decimal:
@@ -330,6 +316,7 @@ class BinanceGateway:
 
     async def close(self) -> None:
         """Close streams and connections; resting orders stay on the venue."""
+        self._depth.stop()
         if self._resync is not None:
             self._resync.cancel()
         await self._streams.stop()
@@ -386,11 +373,17 @@ class BinanceGateway:
                 sink.on_mark(fact)
             case KlineFrame():
                 sink.on_kline(fact)
+            case DepthFrame():
+                self._on_depth(fact)
             case Ack():
                 if fact.error:
                     logger.error("binance refused request {}: {}", fact.request_id, fact.error)
             case Unknown():
                 self._count(fact)
+
+    def _on_depth(self, frame: DepthFrame) -> None:
+        if self._sink is not None and self._sink.on_depth(frame):
+            self._depth.ask(frame.instrument_id)
 
     def _tell(self, fact: UserFact, ts_recv: int) -> None:
         match fact:

@@ -7,11 +7,19 @@ Floats are handed on as they came, NaN included: the data firewall judges values
 from typing import Final
 
 from aegis.model.instrument import InstrumentId, Venue, instrument_id
-from aegis.model.market import TIMEFRAME_NAMES, Candle, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import (
+    TIMEFRAME_NAMES,
+    Candle,
+    DepthFrame,
+    DepthKind,
+    KlineFrame,
+    MarkFrame,
+    QuoteFrame,
+)
 from aegis.venue.binance import wire
-from aegis.venue.binance.frames import NS_PER_MS, Ack, Unknown, market_frame, rows
+from aegis.venue.binance.frames import NS_PER_MS, Ack, Unknown, market_frame, row, rows
 
-MarketFact = QuoteFrame | MarkFrame | KlineFrame | Ack | Unknown
+MarketFact = QuoteFrame | MarkFrame | KlineFrame | DepthFrame | Ack | Unknown
 
 TIMEFRAMES_NS: Final = {name: timeframe_ns for timeframe_ns, name in TIMEFRAME_NAMES.items()}
 
@@ -34,6 +42,7 @@ def parse_market(frame: bytes, ts_recv: int) -> MarketFact:
             bid_qty=event.bid_qty,
             ask=event.ask,
             ask_qty=event.ask_qty,
+            update_id=event.update_id,
         )
     if isinstance(event, wire.MarkPriceUpdate):
         return MarkFrame(
@@ -44,6 +53,18 @@ def parse_market(frame: bytes, ts_recv: int) -> MarketFact:
         )
     if isinstance(event, wire.Kline):
         return _kline(event, ts_recv)
+    if isinstance(event, wire.DepthUpdate):
+        return DepthFrame(
+            instrument_id=instrument_id(event.symbol, Venue.BINANCE),
+            ts_event=event.event_ms * NS_PER_MS,
+            ts_recv=ts_recv,
+            kind=DepthKind.DELTA,
+            first_update_id=event.first_id,
+            last_update_id=event.last_id,
+            previous_update_id=event.previous_id,
+            bids=event.bids,
+            asks=event.asks,
+        )
     return event
 
 
@@ -66,6 +87,28 @@ def _kline(event: wire.Kline, ts_recv: int) -> KlineFrame | Unknown:
             volume=bar.volume,
         ),
         closed=bar.closed,
+    )
+
+
+def parse_depth_snapshot(answer: object, instrument: InstrumentId, ts_recv: int) -> DepthFrame:
+    """
+    Turn the answer of /fapi/v1/depth into a snapshot.
+
+    Raises:
+        VenueProtocolError: a field is missing or unreadable.
+
+    """
+    book = row(answer, wire.DepthRow, "depth")
+    return DepthFrame(
+        instrument_id=instrument,
+        ts_event=book.event_ms * NS_PER_MS,
+        ts_recv=ts_recv,
+        kind=DepthKind.SNAPSHOT,
+        first_update_id=book.last_update_id,
+        last_update_id=book.last_update_id,
+        previous_update_id=book.last_update_id,
+        bids=book.bids,
+        asks=book.asks,
     )
 
 

@@ -33,6 +33,10 @@ _CONNECTIONS_MAX: Final = 64
 Value = str | int | bool | Decimal | None
 
 
+ORDER_OPERATIONS: Final = frozenset({"cancel_algo_order"})
+"""Calls that act on an order without naming it to the runner: repeating them is safe."""
+
+
 class BinanceRest:
     """
     Call the venue's REST API; all calls end as `CallRunner.run` says.
@@ -53,7 +57,9 @@ class BinanceRest:
         clock: Clock,
         recv_window_ms: int,
         request_timeout_s: float,
+        order_timeout_s: float | None = None,
     ) -> None:
+        """*order_timeout_s* is for calls that name an order; None: as for all others."""
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._api_secret = api_secret
@@ -63,6 +69,7 @@ class BinanceRest:
         self._clock = clock
         self._recv_window_ms = recv_window_ms
         self._timeout_s = request_timeout_s
+        self._order_timeout_s = order_timeout_s or request_timeout_s
         self._client: Any = None
         self.offset_ms = 0
         """The venue's clock minus ours; added to every signature's timestamp."""
@@ -131,8 +138,12 @@ class BinanceRest:
                 ) from None
             return answer
 
+        names_order = client_order_id is not None or operation in ORDER_OPERATIONS
         return await self._calls.run(
-            operation, send, timeout_s=self._timeout_s, client_order_id=client_order_id
+            operation,
+            send,
+            timeout_s=self._order_timeout_s if names_order else self._timeout_s,
+            client_order_id=client_order_id,
         )
 
     def _opened(self) -> Any:

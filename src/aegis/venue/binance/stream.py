@@ -1,8 +1,8 @@
 """
 The three streams of Binance and the listen key that feeds the private one.
 
-/public carries bookTicker, /market mark price and klines, /private the account; on the bare legacy
-path user data and mark price go silent without an error (venues.md 2.1).
+/public carries bookTicker and depth, /market mark price and klines, /private the account; on the
+bare legacy path user data and mark price go silent without an error (venues.md 2.1).
 """
 
 import asyncio
@@ -63,7 +63,9 @@ class BinanceStreams:
         on_user_frame: Callable[[bytes], None],
         on_market_frame: Callable[[bytes], None],
         on_state: Callable[[StreamOpened | StreamClosed], None],
+        depth: bool = False,
     ) -> None:
+        self._public_names = ("bookTicker", "depth@100ms") if depth else ("bookTicker",)
         self._base_url = base_url.rstrip("/")
         self._connector = connector
         self._supervisor = supervisor
@@ -107,7 +109,7 @@ class BinanceStreams:
     def start_market(self, symbols: Sequence[str]) -> None:
         """Start the market streams of *symbols*."""
         self._symbols = tuple(symbols)
-        per_symbol = 1 + len(self._intervals)
+        per_symbol = max(len(self._public_names), 1 + len(self._intervals))
         if len(self._symbols) * per_symbol > _STREAMS_MAX:
             raise ValueError(
                 f"streams were {len(self._symbols) * per_symbol}, limit {_STREAMS_MAX} a connection"
@@ -160,7 +162,7 @@ class BinanceStreams:
             connection.send(self._request("SUBSCRIBE", chunk))
 
     def _public_params(self, symbols: Sequence[str]) -> list[str]:
-        return [f"{symbol.lower()}@bookTicker" for symbol in symbols]
+        return [f"{symbol.lower()}@{name}" for symbol in symbols for name in self._public_names]
 
     def _market_params(self, symbols: Sequence[str]) -> list[str]:
         return [

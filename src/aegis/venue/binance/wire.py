@@ -25,6 +25,7 @@ class BookTicker(Struct, frozen=True, gc=False, tag_field="e", tag="bookTicker")
     bid_qty: float = field(name="B")
     ask: float = field(name="a")
     ask_qty: float = field(name="A")
+    update_id: int = field(name="u", default=0)
 
 
 class MarkPriceUpdate(Struct, frozen=True, gc=False, tag_field="e", tag="markPriceUpdate"):
@@ -56,7 +57,28 @@ class Kline(Struct, frozen=True, gc=False, tag_field="e", tag="kline"):
     bar: KlineBar = field(name="k")
 
 
-MarketFrame = BookTicker | MarkPriceUpdate | Kline
+class DepthUpdate(Struct, frozen=True, gc=False, tag_field="e", tag="depthUpdate"):
+    """A diff of the order book, every 100 ms on @100ms."""
+
+    symbol: str = field(name="s")
+    event_ms: int = field(name="E")
+    first_id: int = field(name="U")
+    last_id: int = field(name="u")
+    previous_id: int = field(name="pu")
+    bids: tuple[tuple[float, float], ...] = field(name="b")
+    asks: tuple[tuple[float, float], ...] = field(name="a")
+
+
+class DepthRow(Struct, frozen=True):
+    """The answer of /fapi/v1/depth."""
+
+    last_update_id: int = field(name="lastUpdateId")
+    event_ms: int = field(name="E")
+    bids: tuple[tuple[float, float], ...]
+    asks: tuple[tuple[float, float], ...]
+
+
+MarketFrame = BookTicker | MarkPriceUpdate | Kline | DepthUpdate
 
 # User stream (venues.md 1.4, 2.5)
 

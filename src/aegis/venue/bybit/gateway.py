@@ -100,6 +100,7 @@ class BybitGateway:
         timeframes_ns: Sequence[int],
         recv_window_ms: int,
         request_timeout_s: float,
+        order_timeout_s: float | None = None,
     ) -> None:
         self._key = api_key
         self._secret = api_secret
@@ -131,6 +132,7 @@ class BybitGateway:
             runner=self.calls,
             recv_window_ms=recv_window_ms,
             request_timeout_s=request_timeout_s,
+            order_timeout_s=order_timeout_s,
         )
         self.unknowns = UnknownCounter()
         self._account = AccountQueries(self._rest, self._venue_now_ns, self.unknowns)

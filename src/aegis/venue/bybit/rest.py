@@ -46,10 +46,13 @@ class BybitRest:
         runner: CallRunner,
         recv_window_ms: int,
         request_timeout_s: float,
+        order_timeout_s: float | None = None,
     ) -> None:
+        """*order_timeout_s* is for calls that name an order or protect; None: as for others."""
         self._offload = offload
         self._runner = runner
         self._timeout_s = request_timeout_s
+        self._order_timeout_s = order_timeout_s or request_timeout_s
         self._sessions = {
             lane: _session(
                 base_url=base_url,
@@ -86,12 +89,13 @@ class BybitRest:
         def send() -> Answer:
             return _send(session, operation, dict(params or {}), accept)
 
+        acts = client_order_id is not None or lane == LANE_PROTECT
         # A call that times out while it waits for its lane is never sent; one that has begun runs
         # on, so that its outcome is unknown and it must not be sent again (core.offload).
         return await self._runner.run(
             operation,
             lambda: self._offload(send, lane=lane),
-            timeout_s=self._timeout_s,
+            timeout_s=self._order_timeout_s if acts else self._timeout_s,
             client_order_id=client_order_id,
         )
 

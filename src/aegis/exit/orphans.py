@@ -1,0 +1,134 @@
+"""
+The sweep: cancel what our closed positions left resting, and nothing else (R62).
+
+Only orders of our own installation, only where no position is open by our book, and only when the
+venue has said flat twice: the book's PositionClosed and a report, or two complete snapshots. A
+failed or missing answer says nothing and cancels nothing.
+"""
+
+import asyncio
+from typing import Final
+
+import attrs
+
+from aegis.exit.resting import RestingOrders
+from aegis.exit.voice import ExitVoice
+from aegis.model.events import IntentCompleted
+from aegis.model.instrument import InstrumentId, Venue
+from aegis.model.intent import CancelProtection
+from aegis.model.order_id import parse_client_order_id
+
+ORPHAN_PATIENCE_S: Final = 1.0
+ORPHAN_RETRY_MAX_S: Final = 30.0
+
+
+@attrs.define(slots=True)
+class _Flat:
+    """Who said flat since the last word of an open position."""
+
+    closed: bool = False
+    reported: bool = False
+    snapshots: int = 0
+
+    @property
+    def is_confirmed(self) -> bool:
+        return (self.closed and (self.reported or self.snapshots > 0)) or self.snapshots >= 2
+
+
+class Orphans:
+    """Find leftovers and cancel them once flat is sure."""
+
+    def __init__(self, voice: ExitVoice, resting: RestingOrders) -> None:
+        self._voice = voice
+        self._resting = resting
+        self.installation = ""
+        self._open: dict[InstrumentId, None] = {}
+        self._flat: dict[InstrumentId, _Flat] = {}
+        self._timers: dict[InstrumentId, asyncio.TimerHandle] = {}
+        self._delay_s: dict[InstrumentId, float] = {}
+
+    # --- what is known about flat ----------------------------------------------------------------
+
+    def is_flat(self, instrument: InstrumentId) -> bool:
+        """Say whether the venue's newest word about *instrument* is flat; False when unknown."""
+        said = self._flat.get(instrument)
+        return said is not None and (said.reported or said.snapshots > 0)
+
+    def on_opened(self, instrument: InstrumentId) -> None:
+        """A position is open: what rests there protects it."""
+        self._open[instrument] = None
+        self._flat.pop(instrument, None)
+        self._delay_s.pop(instrument, None)
+        timer = self._timers.pop(instrument, None)
+        if timer is not None:
+            timer.cancel()
+
+    def on_closed(self, instrument: InstrumentId) -> None:
+        """Our book says flat."""
+        self._open.pop(instrument, None)
+        self._flat.setdefault(instrument, _Flat()).closed = True
+        self.look(instrument)
+
+    def on_reported(self, instrument: InstrumentId, *, flat: bool) -> None:
+        """Take one word of the venue about one instrument."""
+        if flat:
+            self._flat.setdefault(instrument, _Flat()).reported = True
+        else:
+            self._flat.pop(instrument, None)
+
+    def on_snapshot(self, venue: Venue, shown: dict[InstrumentId, None]) -> None:
+        """Take a complete snapshot: an instrument without an open row in it is flat."""
+        known = {i: None for i in (*self._flat, *self._open) if i.venue is venue}
+        known |= dict.fromkeys(self._resting.instruments(venue))
+        for instrument in shown:
+            # Not flat, and from here on known: a later snapshot without it tells that it is.
+            self._flat[instrument] = _Flat()
+        for instrument in known:
+            if instrument not in shown:
+                self._flat.setdefault(instrument, _Flat()).snapshots += 1
+                self.look(instrument)
+
+    # --- the sweep -------------------------------------------------------------------------------
+
+    def look(self, instrument: InstrumentId) -> None:
+        """Sweep *instrument* soon if something of ours is left there without a position."""
+        if instrument in self._open or instrument in self._timers:
+            return
+        # Right after a close an answer may still bring a stop that was under way.
+        delay_s = self._delay_s.get(instrument, ORPHAN_PATIENCE_S)
+        self._timers[instrument] = asyncio.get_running_loop().call_later(
+            delay_s, self._sweep, instrument
+        )
+
+    def _sweep(self, instrument: InstrumentId) -> None:
+        self._timers.pop(instrument, None)
+        assert instrument not in self._open, instrument
+        left = self._resting.left_by(instrument, self.installation) if self.installation else []
+        if not left:
+            self._delay_s.pop(instrument, None)
+            return
+        said = self._flat.get(instrument)
+        if said is None or not said.is_confirmed:
+            self._voice.want_snapshot(
+                instrument.venue, f"is {instrument} flat? {len(left)} orders are left there"
+            )
+        else:
+            for key in left:
+                self._cancel(instrument, key)
+        before = self._delay_s.get(instrument, ORPHAN_PATIENCE_S)
+        self._delay_s[instrument] = min(2 * before, ORPHAN_RETRY_MAX_S)
+        self.look(instrument)
+
+    def _cancel(self, instrument: InstrumentId, key: str) -> None:
+        tag = parse_client_order_id(key)
+        assert tag is not None, key
+        command = CancelProtection(instrument_id=instrument, client_order_id=key)
+        reason = "orphan of a closed position"
+        self._voice.propose(
+            self._voice.intent(tag.position_id, tag.position_id, command, reason=reason)
+        )
+
+    def on_intent_completed(self, event: IntentCompleted) -> None:
+        """A cancel that failed means that the venue knows better what rests."""
+        if not event.ok and event.command == CancelProtection.__name__:
+            self._voice.want_snapshot(event.instrument_id.venue, f"orphan: {event.outcome}")

@@ -1,0 +1,138 @@
+"""
+The deadlines of a position: how long it may be naked, a trigger may be stuck, and executions of a
+filled stop may be awaited. All on the loop's clock, so that a scaled market does not stretch them.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from aegis.core.clock import NS_PER_S, Clock
+from aegis.exit.decide import Resting
+from aegis.exit.guarded import Guarded
+from aegis.exit.voice import ExitVoice
+from aegis.model.order import Purpose
+from aegis.model.position import CloseCause
+from aegis.settings import AegisConfig
+
+TRIGGERING_MAX_S: Final = 2.0
+"""A trigger that makes no order within this is stuck (venues.md 5.1, pitfall 3)."""
+FILLED_PATIENCE_S: Final = 2.0
+"""A filled stop's executions may come after its status; so long it still counts as covering."""
+
+Close = Callable[[Guarded, CloseCause, Purpose, str], object]
+
+
+class Watchdogs:
+    """Start, stop and answer the deadlines of guarded positions."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        config: AegisConfig,
+        voice: ExitVoice,
+        *,
+        close: Close,
+        resting_of: Callable[[Guarded], tuple[Resting, ...]],
+        look_again: Callable[[Guarded], None],
+    ) -> None:
+        self._clock = clock
+        self._config = config
+        self._voice = voice
+        self._close = close
+        self._resting_of = resting_of
+        self._look_again = look_again
+
+    # --- naked -----------------------------------------------------------------------------------
+
+    def on_naked(self, guarded: Guarded) -> None:
+        """Count from now: soft alerts, hard closes."""
+        config = self._config
+        guarded.naked_since_ns = self._clock.mono_ns()
+        guarded.start_timer("soft", config.protection_soft_ms / 1000, self._voice.delayed)
+        guarded.start_timer("hard", config.protection_hard_ms / 1000, self._on_hard)
+
+    def on_covered(self, guarded: Guarded) -> None:
+        """Stop counting."""
+        since = guarded.naked_since_ns
+        if since is None:
+            return
+        if guarded.first_naked_ns is None:
+            guarded.first_naked_ns = self._clock.mono_ns() - since
+        guarded.naked_since_ns = None
+        guarded.stop_timer("soft")
+        guarded.stop_timer("hard")
+
+    def on_nothing_open(self, guarded: Guarded) -> None:
+        """Stop counting, without having seen a stop."""
+        guarded.naked_since_ns = None
+        guarded.stop_timer("soft")
+        guarded.stop_timer("hard")
+
+    def _on_hard(self, guarded: Guarded) -> None:
+        self.give_up(guarded, f"no stop within {self._config.protection_hard_ms} ms")
+
+    def give_up(self, guarded: Guarded, reason: str) -> None:
+        """Close what cannot be protected; what is being closed already goes on being so."""
+        if guarded.closing is not None:
+            return
+        self._voice.failed(guarded, reason)
+        self._close(guarded, CloseCause.UNPROTECTED, Purpose.CLOSE_UNPROTECTED, reason)
+
+    # --- lost ------------------------------------------------------------------------------------
+
+    def on_lost(self, guarded: Guarded) -> None:
+        """
+        Tell of a vanished stop, a moment later.
+
+        A venue takes stops away together with the position; then PositionClosed follows and there
+        was no loss. What restores the stop does not wait for this.
+        """
+        reason = guarded.end_told or "the venue shows no stop for the whole position any more"
+        guarded.end_told = ""
+        if "lost" in guarded.timers:
+            return
+
+        def tell(lost: Guarded) -> None:
+            self._voice.lost(lost, reason)
+            self._voice.want_snapshot(lost.position.instrument_id.venue, f"stop lost: {reason}")
+
+        guarded.start_timer("lost", self._config.protection_retry_ms / 1000, tell)
+
+    # --- fired -----------------------------------------------------------------------------------
+
+    def on_filled(self, guarded: Guarded) -> None:
+        """A stop or target filled: its executions are under way, look again when they had time."""
+        guarded.settling_until_ns = self._clock.mono_ns() + round(FILLED_PATIENCE_S * NS_PER_S)
+        guarded.start_timer("settle", FILLED_PATIENCE_S, self._on_settled)
+
+    def is_settling(self, guarded: Guarded) -> bool:
+        """Say whether the executions of a filled stop or target may still be on their way."""
+        return self._clock.mono_ns() < guarded.settling_until_ns
+
+    def _on_settled(self, guarded: Guarded) -> None:
+        instrument = guarded.position.instrument_id
+        reason = f"a stop or target of {instrument} filled, position still open"
+        self._voice.want_snapshot(instrument.venue, reason)
+        self._look_again(guarded)
+
+    def watch_firing(self, guarded: Guarded, fired: list[Resting]) -> None:
+        """Watch orders whose trigger was hit, each from when it was first seen so."""
+        for order in fired:
+            if f"trigger {order.key}" not in guarded.timers:
+                self._watch_trigger(guarded, order.key)
+
+    def _watch_trigger(self, guarded: Guarded, key: str) -> None:
+        qty_before = guarded.position.qty
+
+        def look(watched: Guarded) -> None:
+            found = next((r for r in self._resting_of(watched) if r.key == key), None)
+            if found is None or watched.closing is not None:
+                return
+            if watched.position.qty != qty_before:
+                # It does close, in parts.
+                self._watch_trigger(watched, key)
+                return
+            reason = f"{key} is {found.status.value} for {TRIGGERING_MAX_S} s without a fill"
+            self._close(watched, CloseCause.WATCHDOG, Purpose.CLOSE_WATCHDOG, reason)
+
+        guarded.start_timer(f"trigger {key}", TRIGGERING_MAX_S, look)

@@ -17,9 +17,13 @@ import attrs
 import pyarrow as pa
 import pytest
 from pyarrow import feather
+from typer.testing import CliRunner
+
+from aegis.cli import app
 
 END_S: Final = 90.0
 """Wall seconds after which a process that should have ended is killed, which fails its test."""
+PROGRAM: Final = "python -m aegis"
 START_MS: Final = 1_767_225_600_000
 MINUTE_MS: Final = 60_000
 ROWS: Final = 240
@@ -102,6 +106,15 @@ class Cli:
     def run(self, *args: str | Path, env: Mapping[str, str] | None = None) -> Ended:
         """Run ``python -m aegis`` with *args* to its end."""
         return self.start(*args, env=env).end()
+
+    def run_here(self, *args: str | Path, env: Mapping[str, str] | None = None) -> Ended:
+        """Run the command in this process: the same text and code, without a start of Python."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            result = CliRunner().invoke(app, list(map(str, args)), env=env, prog_name=PROGRAM)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ended(code=result.exit_code, out=result.stdout, err=result.stderr)
 
     def close(self) -> None:
         """Kill what a failed test left behind."""

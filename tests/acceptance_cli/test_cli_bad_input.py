@@ -45,8 +45,6 @@ FLAGS: Mapping[str, tuple[Sequence[str], str]] = {
     ),
     "tape is not there": (("--tape", "nope.csv"), "nope.csv: no such file"),
     "tape is a folder": (("--tape", "."), "is a folder: name a file"),
-    "a day the made-up market has not": (("--from", "2030-01-01"), "--from"),
-    "an end before the beginning": (("--from", "2026-01-03", "--to", "2026-01-02"), "--to"),
     "a symbol the market has not": (("--symbol", "DOGEUSDT"), "DOGEUSDT"),
 }
 
@@ -54,12 +52,22 @@ FLAGS: Mapping[str, tuple[Sequence[str], str]] = {
 @pytest.mark.parametrize(("args", "told"), FLAGS.values(), ids=FLAGS.keys())
 def test_a_flag_that_cannot_stand_is_told(cli: "Cli", args: Sequence[str], told: str) -> None:
     """R83: each flag is checked before anything connects."""
-    assert_told(cli.run(*QUICK, *args), told)
+    assert_told(cli.run_here(*QUICK, *args), told)
+
+
+@pytest.mark.parametrize(
+    "span",
+    [("--from", "2030-01-01"), ("--from", "2026-01-03", "--to", "2026-01-02")],
+    ids=["after its end", "ends before it begins"],
+)
+def test_a_span_outside_the_made_up_market_is_told(cli: "Cli", span: Sequence[str]) -> None:
+    """--from and --to mean the same on every market, and none is silently left out."""
+    assert_told(cli.run(*QUICK, *span), "--from")
 
 
 def test_max_speed_is_not_for_a_twin_with_sockets(cli: "Cli") -> None:
     """Sockets need real time; the fix names both ways out."""
-    assert_told(cli.run("twin", "--speed", "max"), "a twin with sockets runs in real time")
+    assert_told(cli.run_here("twin", "--speed", "max"), "a twin with sockets runs in real time")
 
 
 ENVIRONMENT: Mapping[str, tuple[Mapping[str, str], Sequence[str]]] = {
@@ -69,7 +77,7 @@ ENVIRONMENT: Mapping[str, tuple[Mapping[str, str], Sequence[str]]] = {
     ),
     "wrong type": ({"AEGIS_LEVERAGE": "three"}, ["AEGIS_LEVERAGE was 'three', allowed 1 to 50 x"]),
     "out of range": ({"AEGIS_LEVERAGE": "300"}, ["leverage was 300, allowed 1 to 50 x"]),
-    "empty list": ({"AEGIS_SYMBOLS": " "}, ["symbols was ()"]),
+    "empty list": ({"AEGIS_VENUES": " "}, ["venues was ()"]),
     "several at once": (
         {"AEGIS_ADX_MIN": "nan", "AEGIS_X": "1"},
         ["AEGIS_X was '(not shown)'", "adx_min was nan"],
@@ -82,7 +90,7 @@ def test_a_variable_that_cannot_stand_is_told(
     cli: "Cli", env: Mapping[str, str], told: Sequence[str]
 ) -> None:
     """R83: unknown AEGIS_* names are refused, and all problems come together."""
-    assert_told(cli.run(*QUICK, env=env), *told)
+    assert_told(cli.run_here(*QUICK, env=env), *told)
 
 
 IMPORT = "from aegis.settings import AegisConfig\n"
@@ -105,7 +113,7 @@ def test_a_config_file_that_cannot_stand_is_told(
 ) -> None:
     """R83: whatever an operator's file does, it is told by its name and never traced."""
     _ = files.text("config.py", text)
-    assert_told(cli.run(*QUICK), *told)
+    assert_told(cli.run_here(*QUICK), *told)
 
 
 def poisoned(rows: "list[Row]", count: int) -> "list[Row]":
@@ -145,7 +153,7 @@ def test_a_tape_that_cannot_be_played_is_told(
     """The line names the file, the row where there is one, and what to do."""
     made = make(files, rows())
     tapes = made if isinstance(made, list) else [made]
-    ended = cli.run(*QUICK, *(arg for tape in tapes for arg in ("--tape", tape)))
+    ended = cli.run_here(*QUICK, *(arg for tape in tapes for arg in ("--tape", tape)))
     assert_told(ended, told)
 
 
@@ -154,7 +162,7 @@ def test_a_span_outside_the_tape_is_told(
     cli: "Cli", files: "Files", rows: Callable[..., Any], span: tuple[str, str]
 ) -> None:
     """--from after the end and --to before --from name the span there is."""
-    ended = cli.run(*QUICK, "--tape", files.json(rows()), "--from", span[0], "--to", span[1])
+    ended = cli.run_here(*QUICK, "--tape", files.json(rows()), "--from", span[0], "--to", span[1])
     assert_told(ended, "--from")
 
 
@@ -191,6 +199,12 @@ def test_a_journal_that_is_none_is_told(cli: "Cli", files: "Files") -> None:
     before = path.read_bytes()
     assert_told(cli.run(*QUICK), "file is not a database: move the file away")
     assert before == path.read_bytes()
+
+
+def test_a_process_says_the_same_as_the_command_within(cli: "Cli") -> None:
+    """The table runs in this process for speed; one run in its own shows that it may."""
+    args = (*QUICK, "--speed", "fast", "--for", "soon")
+    assert cli.run(*args) == cli.run_here(*args)
 
 
 DAMAGED = {"cut": "{bad", "a list": "[1, 2]", "foreign": '{"version": 1, "market": 3, "x": 1}'}
@@ -231,7 +245,7 @@ def test_keys_never_appear_in_output_or_journal(cli: "Cli") -> None:
     assert 2 == misnamed.code
     state = [path for path in (cli.folder / "state").iterdir() if path.is_file()]
     assert "journal.db" in {path.name for path in state}
-    said = "".join((ended.out, ended.err, misnamed.out, misnamed.err)).encode()
+    said = f"{ended.out}{ended.err}{misnamed.out}{misnamed.err}".encode()
     written = b"".join(path.read_bytes() for path in state)
     for key in KEYS.values():
         parts = [key[at : at + PART].encode() for at in range(len(key) - PART + 1)]

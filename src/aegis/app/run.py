@@ -51,6 +51,8 @@ SETTLE_PATIENCE_S: Final = 5.0
 FLATTEN_PATIENCE_S: Final = 30.0
 """Loop seconds: how long an end waits for what is under way."""
 
+LAST_FRAMES_S: Final = 0.5
+
 log = room_logger("app")
 
 
@@ -195,6 +197,8 @@ def _twin_failed(ending: Ending, failed: TaskFailed) -> None:
 
 async def _end_with_tape(world: PaperWorld, ending: Ending) -> None:
     await world.runner.finished.wait()
+    # What the last moment brought is still on its way.
+    await asyncio.sleep(LAST_FRAMES_S)
     ending.end("the tape has ended")
 
 

@@ -112,6 +112,15 @@ class BinanceFace:
             names=[each for each in names if each],
         )
 
+    def next_event_ns(self) -> int | None:
+        """Return when the next recorded frame is due, None without a recording or after it."""
+        coming = (recorded.next_event_ns() for recorded in self.recorded.values())
+        return min((at_ns for at_ns in coming if at_ns is not None), default=None)
+
+    def advance(self, to_ns: int) -> None:
+        """Send the recorded frames that are due by *to_ns*."""
+        self._hub.play(to_ns)
+
     def expire_listen_key(self) -> None:
         """Let the listen key expire: its streams hear of it, stay open and fall silent."""
         self._user.expire_listen_key()

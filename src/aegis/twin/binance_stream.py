@@ -82,7 +82,7 @@ class MarketHub:
     """
     Builds each market frame once, and only when somebody listens.
 
-    Quotes and depth of *recorded* symbols are the recording's frames, at every quote of the engine.
+    Quotes and depth of *recorded* symbols are the recording's frames, sent out by `play`.
     """
 
     def __init__(
@@ -131,13 +131,10 @@ class MarketHub:
     def on_quote(self, quote: Quote) -> None:
         """Send what a quote changes: bookTicker, markPrice, aggTrade, partial depth."""
         topics = self._symbols.get(quote.symbol)
-        recorded = self._recorded.get(quote.symbol)
-        if recorded is not None:
-            _play(recorded, quote.ts_ns, topics)
         if topics is None:
             return
         now_ms = quote.ts_ns // NS_PER_MS
-        for topic in () if recorded is not None else topics.books:
+        for topic in () if quote.symbol in self._recorded else topics.books:
             self._update_id += 1
             topic.send(
                 topic.template
@@ -162,6 +159,11 @@ class MarketHub:
         for topic in topics.depths:
             if topic.due(now_ms):
                 topic.send(self._depth(topic, quote.symbol, now_ms))
+
+    def play(self, to_ns: int) -> None:
+        """Send every recorded frame that is due by *to_ns*, as it was recorded."""
+        for symbol, recorded in self._recorded.items():
+            _play(recorded, to_ns, self._symbols.get(symbol))
 
     def on_kline(
         self, symbol: str, timeframe_ns: int, open_ns: int, bar: Bar, *, closed: bool
@@ -299,7 +301,6 @@ class MarketHub:
 
 
 def _play(recorded: RecordedFrames, now_ns: int, topics: _SymbolTopics | None) -> None:
-    """Send every recorded frame that is due, as it was recorded."""
     hearers = {} if topics is None else {QUOTE: topics.books, DEPTH: topics.diffs}
     for kind, frame in recorded.due(now_ns):
         chosen = hearers.get(kind, ())

@@ -262,20 +262,23 @@ def build_twin(
         faces[venue] = face_type(
             _as_engine(engine), api_key=api_key, api_secret=api_secret, wall_ms=wall_ms
         )
+    players: list[BinanceFace] = []
     if market.raw is not None:
         engine = _raw_engine(market.raw, shape, start_ns)
         meters[RAW_FEED_VENUE] = _meter(engine)
         engines[RAW_FEED_VENUE] = engine
-        faces[RAW_FEED_VENUE] = BinanceFace(
+        face = BinanceFace(
             _as_engine(engine),
             api_key=api_key,
             api_secret=api_secret,
             wall_ms=wall_ms,
             recorded={market.raw.symbol: RecordedFrames(market.raw, start_ns)},
         )
+        faces[RAW_FEED_VENUE] = face
+        players.append(face)
     return Twin(
         market=market,
-        world=TwinWorld(engines),
+        world=TwinWorld(engines, players=players),
         engines=engines,
         faces=faces,
         meters=meters,

@@ -139,7 +139,7 @@ def load_raw_feed(tape: RawFeedTape, *, lead_ns: int = LEAD_NS) -> RawFeed:
             "record <symbol>@bookTicker too, or play candles",
         )
     quotes = _quote_columns(columns.quotes)
-    wakes = np.array(columns.times_ns, dtype=np.int64)
+    span_ns = (columns.times_ns[0], columns.times_ns[-1])
     snapshot, said = _snapshot_of(tape, columns.diffs)
     lines = [*tape.report.lines(), said]
     odd = best.ignored + columns.unreadable
@@ -148,7 +148,7 @@ def load_raw_feed(tape: RawFeedTape, *, lead_ns: int = LEAD_NS) -> RawFeed:
     lines.append(f"{tape.path.name}: best levels as recorded; behind them {SYNTHETIC_LABEL}")
     return RawFeed(
         tape=tape,
-        path=RawFeedPath(quotes, wakes, Volumes(columns.trades)),
+        path=RawFeedPath(quotes, span_ns, Volumes(columns.trades)),
         quotes=RecordedQuotes(quotes),
         times_ns=tuple(columns.times_ns),
         kinds=tuple(columns.kinds),

@@ -17,6 +17,7 @@ from aegis.twin.tape import SECOND_NS, FloatColumn, NanosColumn
 from aegis.twin.tape_candles import CandleColumns, PartialCandle, bucket_open, closed_between
 from aegis.twin.tape_path import Polyline
 
+WAKE_NS = SECOND_NS // 4
 TAIL_NS = 5 * SECOND_NS
 """The last price is held for so long, in which what is still under way arrives."""
 
@@ -117,18 +118,22 @@ class RawFeedPath:
     """
     Mid price and mark (which is the mid) of one recorded feed.
 
-    Vertices at every quote and at *wakes_ns*, the times of other frames, where the price does not
-    change; the last one `TAIL_NS` after everything. Candles of any length, volume from the trades.
+    From the first message to the last, *span_ns*. Vertices wherever the mid changes and every
+    `WAKE_NS`, so that marks and bars are told in quiet times too; the last one `TAIL_NS` after
+    everything. Candles of any length, volume from the trades.
     """
 
-    def __init__(self, quotes: QuoteColumns, wakes_ns: NanosColumn, volumes: Volumes) -> None:
+    def __init__(self, quotes: QuoteColumns, span_ns: tuple[int, int], volumes: Volumes) -> None:
         mids = (quotes.bid + quotes.ask) / 2
-        starts = np.union1d(quotes.times_ns, wakes_ns)
+        times = np.unique(quotes.times_ns)
         # Of several quotes at one time the last; before the first quote its price.
+        lasts = mids[np.searchsorted(quotes.times_ns, times, side="right") - 1]
+        changed = times[np.append(True, lasts[1:] != lasts[:-1])]
+        first_ns, self._ended_ns = span_ns
+        starts = np.union1d(np.arange(first_ns, self._ended_ns + 1, WAKE_NS), changed)
         at = np.searchsorted(quotes.times_ns, starts, side="right") - 1
         prices = mids[np.maximum(at, 0)]
-        self._ended_ns = int(starts[-1])
-        starts = np.append(starts, starts[-1] + TAIL_NS)
+        starts = np.append(starts, self._ended_ns + TAIL_NS)
         prices = np.append(prices, prices[-1])
         self.first_ns = int(starts[0])
         self.last_ns = int(starts[-1])

@@ -37,6 +37,11 @@ class RecordedFrames:
         """Return how many frames are still to come."""
         return len(self._feed.times_ns) - self._next
 
+    def next_event_ns(self) -> int | None:
+        """Return when the next frame is due, None when all were."""
+        times = self._feed.times_ns
+        return times[self._next] if self._next < len(times) else None
+
     def due(self, now_ns: int) -> Sequence[tuple[str, bytes]]:
         """Move on to *now_ns* and return (kind, message) of every frame in between."""
         times, first = self._feed.times_ns, self._next

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from aegis.core.clock import Clock
+from aegis.core.clock import NS_PER_MS, Clock
 from aegis.core.errors import (
     OrderOutcomeUnknown,
     VenueError,
@@ -117,8 +117,7 @@ class CallRunner:
         """
         count = self._counts.setdefault(operation, CallCount())
         count.started += 1
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
+        started_ns = self._clock.mono_ns()
         failure: VenueError
         try:
             async with asyncio.timeout(timeout_s):
@@ -129,10 +128,10 @@ class CallRunner:
             failure = self._failed(error, operation, client_order_id)
         else:
             count.succeeded += 1
-            self._tell(operation, loop.time() - started_s, None)
+            self._tell(operation, self._clock.mono_ns() - started_ns, None)
             return answer
         count.failed += 1
-        self._tell(operation, loop.time() - started_s, failure)
+        self._tell(operation, self._clock.mono_ns() - started_ns, failure)
         # Raised outside the except block: the SDK's own exception holds URLs and headers, and as
         # __context__ it would be printed with every traceback.
         raise failure
@@ -161,13 +160,14 @@ class CallRunner:
             self._clean(arg) if isinstance(arg, str) else arg for arg in failure.args
         )
         for name, value in vars(failure).items():
-            if isinstance(value, str) and name != "client_order_id":
+            # Plain text only: an enum that is a str by birth must stay what it is.
+            if type(value) is str and name != "client_order_id":
                 setattr(failure, name, self._clean(value))
 
     def _clean(self, text: str) -> str:
         return redact(text, self._secrets)
 
-    def _tell(self, operation: str, duration_s: float, failure: VenueError | None) -> None:
+    def _tell(self, operation: str, duration_ns: int, failure: VenueError | None) -> None:
         now_ns = self._clock.now_ns()
         self._publish(
             ApiCalled(
@@ -176,7 +176,7 @@ class CallRunner:
                 venue=self._venue,
                 operation=operation,
                 ok=failure is None,
-                duration_ms=duration_s * 1000,
+                duration_ms=duration_ns / NS_PER_MS,
                 error_class="" if failure is None else type(failure).__name__,
                 error_code=_code(failure),
                 error="" if failure is None else str(failure),

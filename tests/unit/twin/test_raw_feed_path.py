@@ -9,7 +9,7 @@ import pytest
 from aegis.core.errors import TapeError
 from aegis.twin.boot import TwinShape, build_twin, recorded_market
 from aegis.twin.raw_feed import LEAD_MAX_NS, LEAD_NS, RawFeed, lead_for, load_raw_feed
-from aegis.twin.raw_feed_path import TAIL_NS, RecordedBook
+from aegis.twin.raw_feed_path import TAIL_NS, WAKE_NS, RecordedBook
 from aegis.twin.raw_feed_player import RecordedFrames
 from aegis.twin.tape_raw_feed import open_raw_feed
 
@@ -75,15 +75,14 @@ def feed_of(tmp_path: Path, lines: list[str]) -> RawFeed:
 
 
 def test_the_mid_holds_until_the_next_quote(tmp_path: Path) -> None:
-    """Vertices at quotes and depth alike; of two quotes at one time the last; jumps cross there."""
+    """Vertices where the mid changes and every 250 ms; of two quotes at one time the last."""
     path = feed_of(tmp_path, LINES).path
     at = EVENT_NS + 20_000 * 10**6
     assert path.first_ns == EVENT_NS - 20_000 * 10**6
     assert path.last_ns == EVENT_NS + 121_000 * 10**6 + TAIL_NS
     assert [100.0, 100.0, 102.0] == [path.price_at(t) for t in (path.first_ns, at - 1, at)]
-    assert at == path.next_point_after(EVENT_NS)
-    assert at + 20_000 * 10**6 == path.next_point_after(at)
-    assert at == path.next_crossing(EVENT_NS, 101.0, 1, on_mark=False)
+    assert EVENT_NS + WAKE_NS == path.next_point_after(EVENT_NS)
+    assert at == path.next_crossing(at - WAKE_NS, 101.0, 1, on_mark=False)
     assert (102.0, None) == (path.mark_at(at), path.next_point_after(path.last_ns))
 
 

@@ -11,6 +11,7 @@ import aiohttp
 
 from aegis.core.errors import (
     OrderOutcomeUnknown,
+    Refusal,
     VenueError,
     VenueProtocolError,
     VenueRefused,
@@ -35,6 +36,20 @@ _STATUS_SERVER_FAULT: Final = 500
 # Of the three meanings of a 503 only this one says that nothing was done (venues.md 2.2).
 _NOT_EXECUTED: Final = "service unavailable"
 _VENUE: Final = Venue.BINANCE.value
+
+REFUSALS: Final[Mapping[str, Refusal]] = {
+    "-2021": Refusal.WOULD_TRIGGER,  # order would immediately trigger
+    "-4142": Refusal.WOULD_TRIGGER,  # take profit or stop would be triggered immediately
+    "-4509": Refusal.NO_POSITION,  # TIF GTE needs an open position; also just after the fill
+    "-2022": Refusal.NO_POSITION,  # reduce-only order is rejected
+    "-4130": Refusal.EXISTS,  # a closePosition order of that direction rests
+    "-2011": Refusal.NOT_FOUND,  # cancel: unknown order
+    "-2013": Refusal.NOT_FOUND,  # query: order does not exist, or is not visible yet
+    "-4116": Refusal.DUPLICATE_ID,  # client order id is a duplicate
+    "-2018": Refusal.MARGIN,  # balance not sufficient
+    "-2019": Refusal.MARGIN,  # margin is insufficient
+}
+"""What a no means to us (venues.md 1.3, 2.7); codes that are not here are plain refusals."""
 
 
 class HttpFault(Exception):
@@ -85,7 +100,13 @@ def _http_fault(error: HttpFault, operation: str, client_order_id: str | None) -
             return VenueUnreachable(detail, venue=_VENUE, operation=operation)
         return _open(detail, operation, client_order_id)
     code = str(error.status if error.code is None else error.code)
-    return VenueRefused(code, error.message, venue=_VENUE, operation=operation)
+    return VenueRefused(
+        code,
+        error.message,
+        venue=_VENUE,
+        operation=operation,
+        refusal=REFUSALS.get(code, Refusal.OTHER),
+    )
 
 
 def _open(detail: str, operation: str, client_order_id: str | None) -> VenueError:

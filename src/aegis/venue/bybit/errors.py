@@ -15,6 +15,7 @@ import urllib3.exceptions
 
 from aegis.core.errors import (
     OrderOutcomeUnknown,
+    Refusal,
     VenueError,
     VenueProtocolError,
     VenueRefused,
@@ -51,6 +52,41 @@ CODES: Final[Mapping[str, Meaning]] = {
     "10429": Meaning.THROTTLED,  # system-level frequency protection
     "429": Meaning.THROTTLED,
 }
+
+
+REFUSALS: Final[Mapping[str, Refusal]] = {
+    "110092": Refusal.WOULD_TRIGGER,  # expect rising, the trigger price was passed already
+    "110093": Refusal.WOULD_TRIGGER,  # expect falling
+    "110017": Refusal.NO_POSITION,  # current position is zero, nothing to reduce
+    "110001": Refusal.NOT_FOUND,  # order does not exist or is too late to change
+    "110008": Refusal.NOT_FOUND,  # order is completed
+    "110010": Refusal.NOT_FOUND,  # order is canceled
+    "110004": Refusal.MARGIN,
+    "110006": Refusal.MARGIN,
+    "110007": Refusal.MARGIN,
+    "110012": Refusal.MARGIN,
+    "110044": Refusal.MARGIN,
+    "110045": Refusal.MARGIN,
+}
+"""What a no means to us (venues.md 3.8); codes that are not here are plain refusals."""
+
+# 10001 is a parameter error of any kind: only its text tells which (venues.md 3.4).
+PARAMETER_ERROR: Final = "10001"
+_TEXTS: Final[tuple[tuple[str, Refusal], ...]] = (
+    ("zero position", Refusal.NO_POSITION),
+    ("should lower than", Refusal.WOULD_TRIGGER),
+    ("should higher than", Refusal.WOULD_TRIGGER),
+    ("should greater than", Refusal.WOULD_TRIGGER),
+    ("should be between", Refusal.WOULD_TRIGGER),
+)
+
+
+def refusal_of(code: str, message: str) -> Refusal:
+    """Return the normalized meaning of a retCode and its text."""
+    if code == PARAMETER_ERROR:
+        told = message.lower()
+        return next((meaning for text, meaning in _TEXTS if text in told), Refusal.OTHER)
+    return REFUSALS.get(code, Refusal.OTHER)
 
 
 class ApiRefusal(Exception):
@@ -123,7 +159,13 @@ def _refusal(
         return VenueThrottled(wait_s, venue=VENUE, operation=operation, detail=str(error))
     if meaning is Meaning.OUTCOME_UNKNOWN:
         return _unknown(str(error), operation, client_order_id)
-    return VenueRefused(error.code, error.message, venue=VENUE, operation=operation)
+    return VenueRefused(
+        error.code,
+        error.message,
+        venue=VENUE,
+        operation=operation,
+        refusal=refusal_of(error.code, error.message),
+    )
 
 
 def _http_failure(error: HttpFailure, operation: str, client_order_id: str | None) -> VenueError:

@@ -76,7 +76,7 @@ def test_six_recorded_hours_are_the_same_twice(shared_data: Path, tmp_path: Path
     """Three real markets on both venues leave no room for chance either."""
     folder = shared_data / "market" / "binance_usdm" / "2025-05_1m"
     tapes = [arg for s in SYMBOLS for arg in ("--tape", str(folder / f"{s}-1m-futures.feather"))]
-    hours = (*tapes, "--from", "2025-05-12T06:00", "--to", "2025-05-12T12:00")
+    hours = (*tapes, "--from", "2025-05-12T12:00", "--to", "2025-05-12T18:00")
     one, other = exports(tmp_path, hours, hours)
     assert any(b"PositionOpened" in line for line in one)
     assert_same(one, other)

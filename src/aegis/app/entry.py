@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from rich.console import Console
 
 from aegis.app.load import load_settings
 from aegis.app.operator import Request, leave_request
 from aegis.app.paper import chosen_symbols, open_market
 from aegis.app.plan import RunPlan
-from aegis.app.run import RunInputs, run_paper, run_remote
+from aegis.app.run import run_paper, run_remote
+from aegis.app.session import RunInputs
 from aegis.app.state import INSTALLATION_CHARS, StateLock, open_state_dir
 from aegis.app.twin_process import run_twin
 from aegis.core.virtual_loop import run_virtual
@@ -77,7 +79,8 @@ def leave_operator_request(request: Request, flags: Mapping[str, object]) -> int
         ConfigError: no such directory, or an empty operator or reason.
     """
     resolved, _ = load_settings(None, flags)
-    leave_request(state_path(resolved.config), request)
+    path = leave_request(state_path(resolved.config), request)
+    Console().print(f"left for the bot of {path.parent}: {request.action}", markup=False)
     return 0
 
 

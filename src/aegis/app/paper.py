@@ -145,6 +145,8 @@ class PaperWorld:
     offload: Offload
     ports: tuple[VenuePorts, ...]
     servers: dict[VenueName, TwinServer]
+    freeze: Callable[[], None]
+    """Stop the twin's time; requests still act at the moment it stands at."""
     close: Callable[[], Awaitable[None]]
 
 
@@ -168,8 +170,11 @@ async def start_world(
         batch_s=0.0 if virtual else REAL_TIME_BATCH_S,
     )
 
+    frozen = asyncio.Event()
+
     def catch_up() -> None:
-        twin.world.advance(clock.now_ns())
+        if not frozen.is_set():
+            twin.world.advance(clock.now_ns())
 
     latency_s = config.paper_latency_ms / 1000
     offload: Offload = InlineOffload(latency_s, latency_s) if virtual else ThreadOffload()
@@ -203,7 +208,11 @@ async def start_world(
         connector = WebsocketConnector(supervisor=supervisor)
         ports.append(_paper_ports(venue, server.url, server.ws_url, symbols, None, connector))
     set_sdk_clocks(clock.wall_ns)
-    _ = supervisor.start("twin", runner.run)
+    driving = supervisor.start("twin", runner.run)
+
+    def freeze() -> None:
+        frozen.set()
+        driving.cancel()
 
     async def close() -> None:
         for server in servers.values():
@@ -212,7 +221,13 @@ async def start_world(
             offload.close(wait=False)
 
     return PaperWorld(
-        twin=twin, runner=runner, offload=offload, ports=tuple(ports), servers=servers, close=close
+        twin=twin,
+        runner=runner,
+        offload=offload,
+        ports=tuple(ports),
+        servers=servers,
+        freeze=freeze,
+        close=close,
     )
 
 

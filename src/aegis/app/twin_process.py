@@ -108,11 +108,12 @@ def _print_meters(twin: Twin) -> None:
         table.add_column(column, justify="left" if column == "venue" else "right")
     for name, meter in twin.meters.items():
         summary = meter.summary(twin.world.now_ns)
+        times = (summary.p50_ns, summary.p99_ns, summary.max_ns)
         table.add_row(
             name,
             str(summary.count),
             str(summary.protected_count),
-            *(_ms(value) for value in (summary.p50_ns, summary.p99_ns, summary.max_ns)),
+            *(_ms(value if summary.count else None) for value in times),
             str(len(summary.currently_unprotected)),
         )
     Console().print(table)

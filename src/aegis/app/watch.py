@@ -264,6 +264,7 @@ class Watch:
             p50_ns=_rank(times, 50),
             p99_ns=_rank(times, 99),
             max_ns=times[-1] if times else None,
+            speed=self._clock.speed,
         )
 
     # --- money -----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import orjson
 from loguru import logger
 
-from aegis.core.clock import NS_PER_MS, NS_PER_S, format_ns
+from aegis.core.clock import format_ns
 
 if TYPE_CHECKING:
     from loguru import Logger, Record
@@ -167,10 +167,8 @@ def _patcher(redactor: Redactor, now_ns: Callable[[], int]) -> "Callable[[Record
 
 
 def _clock_text(at_ns: int) -> str:
-    seconds, rest_ns = divmod(at_ns, NS_PER_S)
-    minutes, second = divmod(seconds % 86_400, 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour:02d}:{minute:02d}:{second:02d}.{rest_ns // NS_PER_MS:03d}"
+    # Month and day too: a played market passes days within minutes.
+    return format_ns(at_ns)[5:23].replace("T", " ")
 
 
 def _human_format(record: "Record") -> str:

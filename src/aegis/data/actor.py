@@ -36,6 +36,8 @@ from aegis.model.ports import VenueGateway
 from aegis.settings import AegisConfig
 
 BASE_BAR_NS: Final = 5 * MINUTE_NS
+BURST_FRAMES: Final = 512
+"""In a burst prices are delivered after so many frames, without waiting for a free loop."""
 FRESHNESS_LOOKS: Final = 4
 """Looks at freshness per stale_after_s."""
 
@@ -90,6 +92,7 @@ class DataActor:
         self._klines_taken = 0
         self._bars_unfinished = 0
         self._drain_handle: asyncio.Handle | None = None
+        self._undrained = 0
         self._freshness: dict[InstrumentId, Freshness] = {}
         self._expected_since_ns: dict[InstrumentId, int] = {}
         self._freshness_handle: asyncio.TimerHandle | None = None
@@ -97,13 +100,19 @@ class DataActor:
     def on_quote(self, frame: QuoteFrame) -> None:
         """Take a best bid and ask."""
         self._take_quote(frame)
-        if self._drain_handle is None:
-            self._schedule_drain()
+        self._after_frame()
 
     def on_mark(self, frame: MarkFrame) -> None:
         """Take a mark price."""
         self._feed.take_mark(frame)
-        if self._drain_handle is None:
+        self._after_frame()
+
+    def _after_frame(self) -> None:
+        self._undrained += 1
+        if self._undrained >= BURST_FRAMES and not self._interval_s:
+            # A socket that is never empty must not keep the loop from delivering.
+            self.drain()
+        elif self._drain_handle is None:
             self._schedule_drain()
 
     def on_depth(self, frame: DepthFrame) -> bool:
@@ -145,6 +154,7 @@ class DataActor:
 
     def _deliver(self) -> None:
         self._drain_handle = None
+        self._undrained = 0
         publish = self._bus.publish
         feed = self._feed
         for tick in feed.drain():

@@ -6,7 +6,7 @@ mono_ns, payload (the event itself), position_id, run_id, schema_version, seq, s
 ts_event, ts_recv, type, venue. Left out is what says where and not what: the run's number and the
 event_id made from it, the chain (it links to rows of earlier runs), hashes of code and settings.
 For the same reason the values of settings that name a place (state_dir, log_file) and memory
-addresses in error texts are replaced.
+addresses in error texts are replaced, and so is the chain's head that heartbeats show.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import orjson
 
 from aegis.journal.row import JournalRow
 from aegis.journal.store import JournalStore
-from aegis.model.events import RunStarted
+from aegis.model.events import HeartbeatEmitted, RunStarted
 
 PLACE_SETTINGS: Final = frozenset({"state_dir", "log_file"})
 
@@ -39,6 +39,7 @@ _COLUMNS: Final = (
     "venue",
 )
 _ADDRESS: Final = re.compile(rb" at 0x[0-9a-fA-F]+")
+_CHAIN_HEAD: Final = re.compile(rb"chain head [0-9a-f]+")
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
@@ -46,6 +47,8 @@ def export_line(row: JournalRow) -> bytes:
     """Return the canonical line of *row*, newline included."""
     fields: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
     payload = _ADDRESS.sub(b" at 0x", row.payload)
+    if row.type == HeartbeatEmitted.__name__:
+        payload = _CHAIN_HEAD.sub(b"chain head (left out)", payload)
     if row.type == RunStarted.__name__:
         payload = _without_places(payload)
     fields["payload"] = orjson.Fragment(payload)

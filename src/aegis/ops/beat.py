@@ -143,7 +143,16 @@ def twin_line(meter: TwinMeter) -> str:
     return (
         f"{head} protected {meter.protected}/{meter.count}; unprotected p50 "
         f"{duration(meter.p50_ns)}, p99 {duration(meter.p99_ns)}, max {duration(meter.max_ns)}"
+        f"{scaled_note(meter)}"
     )
+
+
+def scaled_note(meter: TwinMeter) -> str:
+    """Say what the longest time was on the wall where the market runs faster, "" else."""
+    if meter.speed == 1 or meter.max_ns is None:
+        return ""
+    wall = duration(round(meter.max_ns / meter.speed))
+    return f" ({wall} on the wall: the market runs {meter.speed:g}x)"
 
 
 def guard_lines(rows: Sequence[GuardRow]) -> list[str]:

@@ -122,6 +122,8 @@ class TwinMeter:
     p50_ns: int | None
     p99_ns: int | None
     max_ns: int | None
+    speed: float = 1.0
+    """Market seconds per second; the times are of the market."""
 
 
 def _none() -> None:

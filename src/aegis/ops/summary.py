@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aegis.model.instrument import Venue
+from aegis.ops.beat import scaled_note
 from aegis.ops.probes import DataRow, PositionRow, Probes, TwinMeter
 from aegis.ops.tally import Tally
 from aegis.ops.words import NOT_RECORDED, duration, plural, signed_usdt
@@ -99,7 +100,7 @@ def _meter(meter: TwinMeter) -> str:
     if meter.count == 0:
         return "no position yet"
     times = _times(meter.p50_ns, meter.p99_ns, meter.max_ns)
-    return f"protected {meter.protected}/{meter.count}; {times}"
+    return f"protected {meter.protected}/{meter.count}; {times}{scaled_note(meter)}"
 
 
 def _times(p50_ns: int | None, p99_ns: int | None, max_ns: int | None) -> str:

@@ -121,7 +121,8 @@ def _api_called(event: ApiCalled, memory: Memory) -> Line | None:
 def _gap(event: CandleGapFound, _: Memory) -> Line:
     name = TIMEFRAME_NAMES.get(event.timeframe_ns, duration(event.timeframe_ns))
     text = f"GAP {plural(event.missing, 'candle')} of {name} missing: asked from history"
-    return Line("WARNING", event.instrument_id, text)
+    # One bar at the seam of history and stream is ordinary; more are worth a look.
+    return Line("WARNING" if event.missing > 1 else "INFO", event.instrument_id, text)
 
 
 def _warmed_up(event: WarmupFinished, _: Memory) -> Line:

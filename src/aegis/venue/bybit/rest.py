@@ -60,7 +60,10 @@ class BybitRest:
                 api_secret=api_secret,
                 http=http,
                 recv_window_ms=recv_window_ms,
-                request_timeout_s=request_timeout_s,
+                # A protective call that hangs must not hold the next one longer than its own time.
+                request_timeout_s=(
+                    self._order_timeout_s if lane == LANE_PROTECT else request_timeout_s
+                ),
             )
             for lane in (LANE_DEFAULT, LANE_PROTECT)
         }

@@ -147,6 +147,7 @@ def run(
 ) -> None:
     """Run the bot: paper mode on the twin, no keys, no network."""
     if context.invoked_subcommand is not None:
+        _refuse_lost_flags(context, context.invoked_subcommand)
         return
 
     def begin() -> int:
@@ -169,8 +170,7 @@ def run(
             "heartbeat_minutes": heartbeat_minutes,
             "log_level": log_level,
         }
-        given = {name: value for name, value in flags.items() if value is not None}
-        return run_bot_process(plan, given, config)
+        return run_bot_process(plan, {k: v for k, v in flags.items() if v is not None}, config)
 
     raise typer.Exit(_guarded(begin))
 
@@ -234,6 +234,33 @@ def resume(
 def _request(action: str, operator: str, reason: str, state_dir: str | None) -> int:
     flags: dict[str, object] = {} if state_dir is None else {"state_dir": state_dir}
     return leave_operator_request(Request(action=action, operator=operator, reason=reason), flags)
+
+
+def _refuse_lost_flags(context: typer.Context, command: str) -> None:
+    """Exit when flags stand before *command*, which would not see them."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if (source := context.get_parameter_source(parameter.name or "")) is not None
+        and source.name == "COMMANDLINE"
+    ]
+
+    def refuse() -> int:
+        # Left out silently, `--state-dir X kill` would leave its request in another directory.
+        raise ConfigError(
+            [
+                Problem(
+                    name=flag,
+                    value=f"before {command}",
+                    allowed=f"flags of {command} after its name",
+                    fix=f"write it after {command}, if {command} has it",
+                )
+                for flag in given
+            ]
+        )
+
+    if given:
+        raise typer.Exit(_guarded(refuse))
 
 
 def _guarded(begin: Callable[[], int]) -> int:

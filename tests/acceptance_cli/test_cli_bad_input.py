@@ -70,6 +70,13 @@ def test_max_speed_is_not_for_a_twin_with_sockets(cli: "Cli") -> None:
     assert_told(cli.run_here("twin", "--speed", "max"), "a twin with sockets runs in real time")
 
 
+@pytest.mark.parametrize("command", ["twin", "kill", "resume"])
+def test_a_flag_before_a_command_is_refused(cli: "Cli", command: str) -> None:
+    """It belongs to the bot, so the command would not see it: a kill in another directory."""
+    ended = cli.run_here("--state-dir", "x", "--seed", "3", command, "--help")
+    assert_told(ended, f"--state-dir was 'before {command}'", f"--seed was 'before {command}'")
+
+
 ENVIRONMENT: Mapping[str, tuple[Mapping[str, str], Sequence[str]]] = {
     "unknown name": (
         {"AEGIS_LEVERGE": "3"},

@@ -12,7 +12,8 @@ import pytest
 from aegis.app.bot import Bot
 from aegis.app.paper import new_twin, open_market
 from aegis.app.plan import RunPlan
-from aegis.app.run import RunInputs, run_paper
+from aegis.app.run import run_paper
+from aegis.app.session import RunInputs
 from aegis.app.watch import Watch
 from aegis.core.clock import NS_PER_S, Clock, parse_utc
 from aegis.core.event import Event, HandlerFailed
@@ -252,7 +253,7 @@ def play(
 
     market = open_market(resolved.config, plan)
     with pytest.MonkeyPatch.context() as patch, _hands_back_process_state():
-        patch.setattr("aegis.app.run.Watch", watch)
+        patch.setattr("aegis.app.session.Watch", watch)
         patch.setattr("aegis.app.run.new_twin", _preparing(prepare))
         code = run_virtual(run_paper(inputs, market))
     (seen,) = watches

@@ -40,7 +40,7 @@ def test_a_line_carries_the_bots_time_and_the_room(capsys: pytest.CaptureFixture
     room_logger("safety").warning("halted: {}", "drawdown {x} <red>")
 
     assert capsys.readouterr().err == (
-        "01-01 00:00:00.123 WARNING  safety   halted: drawdown {x} <red>\n"
+        "09-01 00:00:00.123 WARNING  safety   halted: drawdown {x} <red>\n"
     )
 
 
@@ -104,7 +104,7 @@ def test_sdk_loggers_come_here_and_are_redacted(capsys: pytest.CaptureFixture[st
 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert lines[0] == "01-01 00:00:00.123 WARNING  pybit    retry with ***"
+    assert lines[0] == "09-01 00:00:00.123 WARNING  pybit    retry with ***"
     assert "broken %d (arguments did not fit" in lines[1]
 
 

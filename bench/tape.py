@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 import attrs
 
-from aegis.app import entry, run
+from aegis.app import entry, session
 from aegis.app.bot import Bot
 from aegis.app.paper import open_market
 from aegis.app.plan import RunPlan
@@ -123,7 +123,7 @@ def _play(minutes: int, folder: Path) -> TapeFigures:
     began_ns = now_ns()
     with (
         patch.object(entry, "open_market", opened),
-        patch.object(run, "Bot", _Watched),
+        patch.object(session, "Bot", _Watched),
         redirect_stdout(io.StringIO()),
     ):
         code = entry.run_bot_process(plan, flags, None)

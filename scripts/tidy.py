@@ -179,7 +179,10 @@ def main() -> int:
         name = path.relative_to(ROOT).as_posix()
         found += [] if name in WHERE_MARKS_ARE_NAMED else marks_of(name, source)
     modules = {
-        _module_name(path): source for path, source in product.items() if path.name != "__init__.py"
+        _module_name(path): source
+        for path, source in product.items()
+        # A package's own file counts when it re-exports: then it must be imported in its turn.
+        if path.name != "__init__.py" or _imports(source)
     }
     found += unused_modules(modules, _sources("tests", "scripts", "bench").values())
     for problem in found:

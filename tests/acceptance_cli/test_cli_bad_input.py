@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 if TYPE_CHECKING:
@@ -214,25 +215,51 @@ def test_a_process_says_the_same_as_the_command_within(cli: "Cli") -> None:
     assert cli.run(*args) == cli.run_here(*args)
 
 
-DAMAGED = {"cut": "{bad", "a list": "[1, 2]", "foreign": '{"version": 1, "market": 3, "x": 1}'}
+DAMAGED = {
+    "cut": "{bad",
+    "a list": "[1, 2]",
+    "an engine without its books": None,
+}
 
 
-@pytest.mark.parametrize("text", [DAMAGED["cut"], DAMAGED["a list"]], ids=["cut", "a list"])
-def test_a_damaged_paper_account_is_told_and_fresh_goes_on(
-    cli: "Cli", files: "Files", text: str
-) -> None:
+def saved_accounts(cli: "Cli") -> list[Path]:
+    """Return the paper accounts that clean ends saved, one per market."""
+    return sorted((cli.folder / "state" / "paper").glob("*.json"))
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_paper_account_is_told_and_fresh_goes_on(cli: "Cli", text: str | None) -> None:
     """What it held is unknown, not nothing: the user decides to begin a new one."""
-    _ = files.text("state/paper-account.json", text)
+    assert 0 == cli.run(*QUICK).code
+    (path,) = saved_accounts(cli)
+    if text is None:
+        account = orjson.loads(path.read_bytes())
+        account["engines"]["binance"] = {"x": 1}
+        text = orjson.dumps(account).decode()
+    _ = path.write_text(text)
     assert_told(cli.run(*QUICK), "begin a new paper account with --fresh")
     assert 0 == cli.run(*QUICK, "--fresh").code
 
 
-def test_the_paper_account_of_another_market_is_told(cli: "Cli", files: "Files") -> None:
-    """It is not played on, and the user hears of it."""
-    _ = files.text("state/paper-account.json", DAMAGED["foreign"])
-    ended = cli.run("--speed", "max", "--for", "5m")
-    assert 0 == ended.code
-    assert "paper account" in ended.err
+def test_playing_another_market_leaves_the_first_account_alone(cli: "Cli") -> None:
+    """Each market has its own account: nothing is lost by looking at another one."""
+    assert 0 == cli.run(*QUICK).code
+    (first,) = saved_accounts(cli)
+    before = first.read_bytes()
+    assert 0 == cli.run(*QUICK, "--seed", "8").code
+    assert first.read_bytes() == before
+    assert 2 == len(saved_accounts(cli))
+
+
+def test_a_journal_damaged_in_the_middle_is_told(cli: "Cli") -> None:
+    """A page that was overwritten is found at start, not written over (R74)."""
+    assert 0 == cli.run("--speed", "max", "--for", "3h").code
+    path = cli.folder / "state" / "journal.db"
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        _ = file.seek(size // 3)
+        _ = file.write(bytes(range(256)) * 80)
+    assert_told(cli.run(*QUICK), "move it away to begin a new one")
 
 
 KEYS = {
@@ -267,4 +294,4 @@ def test_a_stop_at_full_speed_is_clean(cli: "Cli") -> None:
     ended = running.end(signal.SIGINT)
     assert 0 == ended.code, ended.err
     assert "stopped: SIGINT received" in ended.out
-    assert (cli.folder / "state" / "paper-account.json").exists()
+    assert 1 == len(saved_accounts(cli))

@@ -35,7 +35,7 @@ def test_a_signal_ends_cleanly(cli: "Cli", number: signal.Signals) -> None:
     ended = running.end(number)
     assert 0 == ended.code, ended.err
     assert f"stopped: {number.name} received" in ended.out
-    assert (cli.folder / "state" / "paper-account.json").exists()
+    assert 1 == len(list((cli.folder / "state" / "paper").glob("*.json")))
     again = cli.run("--speed", "max", "--for", "5m")
     assert "goes on; --fresh begins a new one" in again.err
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.model.order import OrderSide, OrderType, TimeInForce, TriggerBy
-from aegis.twin.engine import EngineOptions, TwinEngine
-from aegis.twin.engine_api import (
+from aegis.twin.engine.api import (
     EngineFill,
     EngineOrder,
     EnginePosition,
@@ -18,12 +17,13 @@ from aegis.twin.engine_api import (
     OrderSpec,
     Refused,
 )
-from aegis.twin.instruments import twin_instruments
+from aegis.twin.engine.engine import EngineOptions, TwinEngine
+from aegis.twin.engine.instruments import twin_instruments
+from aegis.twin.engine.venue_rules import BINANCE_RULES, BYBIT_RULES
 from aegis.twin.meter import ProtectionMeter
-from aegis.twin.synthetic_book import BookShape
-from aegis.twin.tape import MINUTE_NS, CandleTape, MarkSeries, TapeReport
-from aegis.twin.tape_path import PricePath
-from aegis.twin.venue_rules import BINANCE_RULES, BYBIT_RULES
+from aegis.twin.tape.model import MINUTE_NS, CandleTape, MarkSeries, TapeReport
+from aegis.twin.tape.path import PricePath
+from aegis.twin.tape.synthetic_book import BookShape
 
 SECOND_NS = 1_000_000_000
 START_NS = 1_767_225_600 * SECOND_NS

@@ -35,7 +35,7 @@ from aegis.ops.probes import DataRow
 from aegis.ops.tally import Tally
 from aegis.settings import AegisConfig, Secrets, resolve
 from aegis.twin.boot import Market, Twin, VenueName
-from aegis.twin.engine_api import EngineOrder
+from aegis.twin.engine.api import EngineOrder
 from aegis.venue.sdk_clock import restore_sdk_clocks
 
 INSTALLATION = "test"

@@ -21,7 +21,7 @@ from aegis.model.order import OrderSide, OrderType, Purpose
 from aegis.model.order_id import parse_client_order_id
 from aegis.model.position import CloseCause
 from aegis.twin.boot import Twin
-from aegis.twin.engine_api import OrderSpec
+from aegis.twin.engine.api import OrderSpec
 
 if TYPE_CHECKING:
     from tests.simulation.conftest import Played

@@ -13,7 +13,7 @@ from aegis.model.instrument import Venue
 from aegis.model.order import OrderSide, OrderType
 from aegis.model.position import CloseCause
 from aegis.twin.boot import Twin
-from aegis.twin.engine_api import OrderSpec
+from aegis.twin.engine.api import OrderSpec
 
 if TYPE_CHECKING:
     from tests.simulation.conftest import Played

@@ -27,7 +27,7 @@ from aegis.journal.store import Run, open_journal
 from aegis.model.events import CandleClosed, MarketTick
 from aegis.model.instrument import Venue, instrument_id
 from aegis.settings import AegisConfig
-from aegis.twin.binance import BinanceFace
+from aegis.twin.binance.face import BinanceFace
 from aegis.twin.boot import recorded_market
 
 FEED = "market/raw_feed/binance_usdm_btcusdt_20240808.gz"

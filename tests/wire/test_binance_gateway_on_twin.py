@@ -36,14 +36,14 @@ from aegis.model.order import (
     PositionSide,
     Purpose,
 )
-from aegis.twin.binance import BinanceFace
-from aegis.twin.engine import EngineOptions, TwinEngine
+from aegis.twin.binance.face import BinanceFace
+from aegis.twin.engine.engine import EngineOptions, TwinEngine
+from aegis.twin.engine.instruments import twin_instruments
+from aegis.twin.engine.venue_rules import BINANCE_RULES
 from aegis.twin.inproc import InprocTransport
-from aegis.twin.instruments import twin_instruments
 from aegis.twin.runner import TwinRunner
-from aegis.twin.tape import CandleTape, TapeReport
-from aegis.twin.tape_path import PricePath
-from aegis.twin.venue_rules import BINANCE_RULES
+from aegis.twin.tape.model import CandleTape, TapeReport
+from aegis.twin.tape.path import PricePath
 from aegis.twin.world import TwinWorld
 from aegis.venue.binance.gateway import BinanceGateway
 from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks

@@ -43,14 +43,14 @@ from aegis.model.order import (
     Purpose,
 )
 from aegis.model.ports import VenueGateway
-from aegis.twin.bybit import BybitFace
-from aegis.twin.engine import EngineOptions, TwinEngine
-from aegis.twin.engine_api import TwinInstrument
+from aegis.twin.bybit.face import BybitFace
+from aegis.twin.engine.api import TwinInstrument
+from aegis.twin.engine.engine import EngineOptions, TwinEngine
+from aegis.twin.engine.venue_rules import BYBIT_RULES
 from aegis.twin.inproc import InprocStream, InprocTransport
 from aegis.twin.runner import TwinRunner
-from aegis.twin.tape import CandleTape, TapeReport
-from aegis.twin.tape_path import PricePath
-from aegis.twin.venue_rules import BYBIT_RULES
+from aegis.twin.tape.model import CandleTape, TapeReport
+from aegis.twin.tape.path import PricePath
 from aegis.venue.bybit.gateway import BybitGateway
 from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
 

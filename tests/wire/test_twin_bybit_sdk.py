@@ -14,12 +14,12 @@ from requests.adapters import BaseAdapter
 
 from aegis.core.clock import LiveClock
 from aegis.core.transport import HttpRequest
-from aegis.twin.bybit import BybitFace
-from aegis.twin.engine import TwinEngine
-from aegis.twin.engine_api import TwinInstrument
-from aegis.twin.tape import CandleTape, TapeReport
-from aegis.twin.tape_path import PricePath
-from aegis.twin.venue_rules import BYBIT_RULES
+from aegis.twin.bybit.face import BybitFace
+from aegis.twin.engine.api import TwinInstrument
+from aegis.twin.engine.engine import TwinEngine
+from aegis.twin.engine.venue_rules import BYBIT_RULES
+from aegis.twin.tape.model import CandleTape, TapeReport
+from aegis.twin.tape.path import PricePath
 
 START_NS = 1_700_006_400 * 10**9
 MINUTE_NS = 60 * 10**9

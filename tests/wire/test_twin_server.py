@@ -14,14 +14,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from aegis.core.transport import HttpRequest, HttpResponse
-from aegis.twin.binance import BinanceFace
-from aegis.twin.engine import EngineOptions, TwinEngine
-from aegis.twin.engine_api import TwinInstrument
+from aegis.twin.binance.face import BinanceFace
+from aegis.twin.engine.api import TwinInstrument
+from aegis.twin.engine.engine import EngineOptions, TwinEngine
+from aegis.twin.engine.venue_rules import BINANCE_RULES
 from aegis.twin.face_api import StreamSession
 from aegis.twin.server import TwinServer
-from aegis.twin.tape_generate import generate_tape
-from aegis.twin.tape_path import PricePath
-from aegis.twin.venue_rules import BINANCE_RULES
+from aegis.twin.tape.generate import generate_tape
+from aegis.twin.tape.path import PricePath
 
 AsyncClient = pytest.importorskip("binance").AsyncClient
 BinanceAPIException = pytest.importorskip("binance.exceptions").BinanceAPIException

@@ -6,7 +6,7 @@ Also the way to a twin that runs as its own process, whose clock the bot takes o
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -23,6 +23,7 @@ from aegis.core.transport import HttpRequest, HttpResponse
 from aegis.model.instrument import Venue
 from aegis.settings import AegisConfig
 from aegis.twin.boot import (
+    VENUE_NAMES,
     Market,
     Twin,
     TwinShape,
@@ -72,7 +73,13 @@ def open_market(config: AegisConfig, plan: RunPlan) -> Market:
             venues=venues,
             speed=plan.speed,
         )
-    return generated_market(config.paper_seed, days=config.paper_days, venues=venues)
+    return generated_market(
+        config.paper_seed,
+        days=config.paper_days,
+        venues=venues,
+        from_ns=plan.from_ns,
+        to_ns=plan.to_ns,
+    )
 
 
 def shape_of(config: AegisConfig, speed: float | None) -> TwinShape:
@@ -147,7 +154,13 @@ class PaperWorld:
     servers: dict[VenueName, TwinServer]
     freeze: Callable[[], None]
     """Stop the twin's time; requests still act at the moment it stands at."""
-    close: Callable[[], Awaitable[None]]
+
+    async def close(self) -> None:
+        """Stop the servers and the worker threads."""
+        for server in self.servers.values():
+            await server.stop()
+        if isinstance(self.offload, ThreadOffload):
+            self.offload.close(wait=False)
 
 
 async def start_world(
@@ -162,12 +175,9 @@ async def start_world(
 ) -> PaperWorld:
     """Set the twin going on *clock* and return how to reach it."""
     loop = asyncio.get_running_loop()
+    batch_s = 0.0 if virtual else REAL_TIME_BATCH_S
     runner = TwinRunner(
-        twin.world,
-        now_ns=clock.now_ns,
-        speed=clock.speed,
-        loop=loop,
-        batch_s=0.0 if virtual else REAL_TIME_BATCH_S,
+        twin.world, now_ns=clock.now_ns, speed=clock.speed, loop=loop, batch_s=batch_s
     )
 
     frozen = asyncio.Event()
@@ -177,14 +187,13 @@ async def start_world(
             twin.world.advance(clock.now_ns())
 
     latency_s = config.paper_latency_ms / 1000
-    offload: Offload = InlineOffload(latency_s, latency_s) if virtual else ThreadOffload()
     servers: dict[VenueName, TwinServer] = {}
     ports: list[VenuePorts] = []
     for name, face in twin.faces.items():
         venue = Venue(name.upper())
         symbols = chosen_symbols(config, twin.market.symbols_of(name), twin.market.symbols)
         if virtual:
-            transport = InprocTransport(
+            inproc = InprocTransport(
                 face,
                 loop,
                 stream_delay_s=latency_s,
@@ -192,14 +201,11 @@ async def start_world(
                 before_request=catch_up,
                 after_request=runner.poke,
             )
-            ports.append(
-                _paper_ports(venue, "http://twin", "ws://twin", symbols, transport, transport)
-            )
+            ports.append(_paper_ports(venue, "http://twin", "ws://twin", symbols, inproc, inproc))
             continue
-        status = StatusFace(face, lambda: status_of(twin, clock))
         server = TwinServer(
-            status,
-            port=tcp_ports[0 if name == "binance" else 1],
+            StatusFace(face, lambda: status_of(twin, clock)),
+            port=tcp_ports[VENUE_NAMES.index(name)],
             before_request=catch_up,
             after_request=runner.poke,
         )
@@ -214,20 +220,13 @@ async def start_world(
         frozen.set()
         driving.cancel()
 
-    async def close() -> None:
-        for server in servers.values():
-            await server.stop()
-        if isinstance(offload, ThreadOffload):
-            offload.close(wait=False)
-
     return PaperWorld(
         twin=twin,
         runner=runner,
-        offload=offload,
+        offload=InlineOffload(latency_s, latency_s) if virtual else ThreadOffload(),
         ports=tuple(ports),
         servers=servers,
         freeze=freeze,
-        close=close,
     )
 
 

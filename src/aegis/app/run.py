@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aegis.app.bot import BAR_NS, EXIT_FAULT
 from aegis.app.paper import (
@@ -23,8 +23,8 @@ from aegis.app.paper import (
 )
 from aegis.app.plan import PAPER_API_KEY, PAPER_API_SECRET
 from aegis.app.session import EXIT_CLEAN, Ending, RunInputs, Session
-from aegis.app.state import drop_account, load_account, save_account
-from aegis.core.clock import Clock, ScaledClock, VirtualClock, format_ns
+from aegis.app.state import damaged_account, drop_account, load_account, save_account
+from aegis.core.clock import NS_PER_S, Clock, ScaledClock, VirtualClock, format_ns
 from aegis.core.errors import ConfigError, Problem
 from aegis.core.log import configure_logging, room_logger
 from aegis.core.offload import ThreadOffload
@@ -32,7 +32,9 @@ from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.virtual_loop import VirtualTimeLoop
 from aegis.model.instrument import Venue
 from aegis.model.market import MINUTE_NS
-from aegis.twin.boot import Market
+from aegis.twin.boot import Market, Twin
+
+TAPE_ENDED: Final = "the tape has ended"
 
 log = room_logger("app")
 
@@ -55,14 +57,16 @@ async def run_paper(inputs: RunInputs, market: Market) -> int:
     _warn_of_coarse_tapes(market)
     twin = new_twin(market, config, clock, plan.speed, start_ns)
     if saved is not None:
-        twin.restore_state(saved)
+        _restore(twin, saved, inputs, market)
         log.info(f"paper account of {format_ns(start_ns)} goes on; --fresh begins a new one")
-    drop_account(inputs.state_dir)
+    drop_account(inputs.state_dir, market.market_id)
     ending = Ending(asyncio.Event())
     rng = random.Random(inputs.seed)  # noqa: S311 - jitter, not secrets
     twin_tasks = Supervisor(clock, lambda failed: _twin_failed(ending, failed), rng=rng)
     world = await start_world(twin, config, clock, virtual=virtual, supervisor=twin_tasks, rng=rng)
     _ = twin_tasks.start("tape end", lambda: _end_with_tape(world, ending))
+    # The first tape that ends, or --to, ends the run: no symbol is left without a feed.
+    loop.call_later((market.end_ns - start_ns) / NS_PER_S / clock.speed, ending.end, TAPE_ENDED)
     session = Session(
         inputs,
         clock,
@@ -160,6 +164,14 @@ def _set_up_logging(inputs: RunInputs, clock: Clock) -> None:
     )
 
 
+def _restore(twin: Twin, saved: dict[str, Any], inputs: RunInputs, market: Market) -> None:
+    try:
+        twin.restore_state(saved)
+    except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+        path = inputs.state_dir / "paper" / f"{market.market_id}.json"
+        raise damaged_account(path, f"{type(error).__name__}: {error}") from None
+
+
 def _warn_of_coarse_tapes(market: Market) -> None:
     for name, tapes in market.tapes.items():
         for tape in tapes:
@@ -178,4 +190,4 @@ def _twin_failed(ending: Ending, failed: TaskFailed) -> None:
 
 async def _end_with_tape(world: PaperWorld, ending: Ending) -> None:
     await world.runner.finished.wait()
-    ending.end("the tape has ended")
+    ending.end(TAPE_ENDED)

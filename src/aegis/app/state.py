@@ -111,23 +111,24 @@ def load_account(state_dir: Path, market_id: str) -> dict[str, Any] | None:
     Raises:
         ConfigError: the file cannot be read as an account: what it held is unknown, not nothing.
     """
-    path = _account_path(state_dir)
+    path = _account_path(state_dir, market_id)
     if not path.exists():
         return None
     try:
         saved = orjson.loads(path.read_bytes())
     except (orjson.JSONDecodeError, OSError) as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged_account(path, str(error)) from None
     if not isinstance(saved, dict) or type(saved.get("version")) is not int:
-        raise _damaged(path, "no account of this program")
+        raise damaged_account(path, "no account of this program")
     if saved["version"] != ACCOUNT_VERSION or saved.get("market") != market_id:
         return None
     if type(saved.get("now_ns")) is not int or not isinstance(saved.get("engines"), dict):
-        raise _damaged(path, "no clock or no accounts in it")
+        raise damaged_account(path, "no clock or no accounts in it")
     return dict(saved)
 
 
-def _damaged(path: Path, what: str) -> ConfigError:
+def damaged_account(path: Path, what: str) -> ConfigError:
+    """Return the error for an account file that cannot be taken up."""
     return ConfigError(
         [
             Problem(
@@ -141,17 +142,19 @@ def _damaged(path: Path, what: str) -> ConfigError:
 
 
 def save_account(state_dir: Path, account: dict[str, Any]) -> None:
-    """Write the paper account, whole or not at all."""
-    path = _account_path(state_dir)
+    """Write the paper account of its market, whole or not at all."""
+    path = _account_path(state_dir, account["market"])
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_suffix(".new")
     temporary.write_bytes(orjson.dumps(account | {"version": ACCOUNT_VERSION}))
     temporary.replace(path)
 
 
-def drop_account(state_dir: Path) -> None:
+def drop_account(state_dir: Path, market_id: str) -> None:
     """Forget the saved paper account: a run that is cut off must not be continued from before."""
-    _account_path(state_dir).unlink(missing_ok=True)
+    _account_path(state_dir, market_id).unlink(missing_ok=True)
 
 
-def _account_path(state_dir: Path) -> Path:
-    return state_dir / "paper-account.json"
+def _account_path(state_dir: Path, market_id: str) -> Path:
+    # One file per market: playing another tape in between loses nothing.
+    return state_dir / "paper" / f"{market_id}.json"

@@ -30,15 +30,11 @@ async def run_twin(
         ConfigError: for --speed max, which has no sockets, or a port that is taken.
     """
     if plan.speed is None:
-        raise ConfigError(
-            [
-                Problem(
-                    name="--speed",
-                    value="max",
-                    allowed="a number: a twin with sockets runs in real time",
-                    fix="use --speed 60, or run the bot itself with --speed max",
-                )
-            ]
+        raise _problem(
+            "--speed",
+            "max",
+            "a number: a twin with sockets runs in real time",
+            "use --speed 60, or run the bot itself with --speed max",
         )
     loop = asyncio.get_running_loop()
     clock = ScaledClock(market.start_ns, plan.speed, loop)
@@ -70,16 +66,7 @@ async def run_twin(
             tcp_ports=tcp_ports,
         )
     except OSError as error:
-        raise ConfigError(
-            [
-                Problem(
-                    name="--binance-port/--bybit-port",
-                    value=tcp_ports,
-                    allowed="free ports",
-                    fix=str(error),
-                )
-            ]
-        ) from None
+        raise _problem("--binance-port/--bybit-port", tcp_ports, "free ports", str(error)) from None
     for line in market.lines:
         log.info(line)
     for name, server in world.servers.items():
@@ -100,6 +87,10 @@ async def run_twin(
     await world.close()
     _print_meters(twin)
     return 1 if failures else 0
+
+
+def _problem(name: str, value: object, allowed: str, fix: str) -> ConfigError:
+    return ConfigError([Problem(name=name, value=value, allowed=allowed, fix=fix)])
 
 
 def _print_meters(twin: Twin) -> None:

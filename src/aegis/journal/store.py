@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
+from aegis.core.errors import bounded_text
 from aegis.core.event import Event
 from aegis.journal.codec import Codec
 from aegis.journal.errors import CodecError, JournalError
@@ -274,6 +275,13 @@ class JournalStore:
             ) from error
 
     def _prepare(self, connection: sa.Connection) -> None:
+        # Writing on after a damaged page would hide what was lost.
+        told = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if told != "ok":
+            raise self._error(
+                f"the file is damaged: {bounded_text(' '.join(str(told).split()), 200)}",
+                "move it away to begin a new one, and keep it for the record",
+            )
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
         known = sa.inspect(connection).get_table_names()
         if version == 0 and not known:

@@ -244,12 +244,7 @@ class VenueExecutor:
                 await self._settle(intent, request, str(error), sent_s)
                 return
             self._events.on_refused(request, error.code, error.message)
-            self._events.on_completed(
-                intent,
-                ok=False,
-                outcome=f"refused {error.code}: {error.message}",
-                refusal=error.refusal.value,
-            )
+            self._end_refused(intent, error)
         except VenueError as error:
             self._note_throttle(error)
             self._events.on_refused(request, type(error).__name__, str(error))
@@ -355,16 +350,19 @@ class VenueExecutor:
     async def _cancel(self, intent: TradeIntent, command: CancelProtection) -> None:
         await self._simple(intent, self._gateway.cancel(command))
 
+    def _end_refused(self, intent: TradeIntent, error: VenueRefused) -> None:
+        self._events.on_completed(
+            intent,
+            ok=False,
+            outcome=f"refused {error.code}: {error.message}",
+            refusal=error.refusal.value,
+        )
+
     async def _simple(self, intent: TradeIntent, call: Awaitable[None]) -> None:
         try:
             await call
         except VenueRefused as error:
-            self._events.on_completed(
-                intent,
-                ok=False,
-                outcome=f"refused {error.code}: {error.message}",
-                refusal=error.refusal.value,
-            )
+            self._end_refused(intent, error)
         except VenueError as error:
             self._note_throttle(error)
             self._events.on_completed(intent, ok=False, outcome=str(error), refusal="")

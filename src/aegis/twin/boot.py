@@ -13,22 +13,22 @@ import attrs
 
 from aegis.core.clock import NS_PER_S, format_ns
 from aegis.core.errors import TapeError
-from aegis.twin.binance import BinanceFace
-from aegis.twin.bybit import BybitFace
-from aegis.twin.engine import EngineOptions, TwinEngine
-from aegis.twin.engine_api import Engine, VenueRules
-from aegis.twin.instruments import twin_instruments
+from aegis.twin.binance.face import BinanceFace
+from aegis.twin.bybit.face import BybitFace
+from aegis.twin.engine.api import Engine, VenueRules
+from aegis.twin.engine.engine import EngineOptions, TwinEngine
+from aegis.twin.engine.instruments import twin_instruments
+from aegis.twin.engine.venue_rules import BINANCE_RULES, BYBIT_RULES
 from aegis.twin.meter import ProtectionMeter
-from aegis.twin.raw_feed import RawFeed, lead_for, load_raw_feed
-from aegis.twin.raw_feed_path import RecordedBook
-from aegis.twin.raw_feed_player import RecordedFrames
-from aegis.twin.synthetic_book import BookShape
-from aegis.twin.tape import CandleTape, tape_id
-from aegis.twin.tape_generate import default_generated
-from aegis.twin.tape_path import PricePath
-from aegis.twin.tape_raw_feed import RawFeedTape
-from aegis.twin.tape_read import read_tape
-from aegis.twin.venue_rules import BINANCE_RULES, BYBIT_RULES
+from aegis.twin.tape.generate import default_generated
+from aegis.twin.tape.model import CandleTape, tape_id
+from aegis.twin.tape.path import PricePath
+from aegis.twin.tape.raw_feed import RawFeed, lead_for, load_raw_feed
+from aegis.twin.tape.raw_lines import RawFeedTape
+from aegis.twin.tape.raw_path import RecordedBook
+from aegis.twin.tape.raw_player import RecordedFrames
+from aegis.twin.tape.read import read_tape
+from aegis.twin.tape.synthetic_book import BookShape
 from aegis.twin.world import TwinWorld
 
 VenueName = Literal["binance", "bybit"]
@@ -90,10 +90,33 @@ class Market:
         return tuple(tape.symbol for tape in self.tapes.get(venue, ()))
 
 
-def generated_market(seed: int, *, days: int, venues: Sequence[VenueName]) -> Market:
-    """Make up a market of several symbols, with history before its start."""
+def generated_market(
+    seed: int,
+    *,
+    days: int,
+    venues: Sequence[VenueName],
+    from_ns: int | None = None,
+    to_ns: int | None = None,
+) -> Market:
+    """
+    Make up a market of several symbols, with history before its start.
+
+    Raises:
+        TapeError: *from_ns* or *to_ns* lie outside of it.
+    """
     tapes = default_generated(seed, start_ns=GENERATED_START_NS, play_days=float(days))
-    return _market(tapes, seed=seed, from_ns=None, venues=venues)
+    market = _market(tapes, seed=seed, from_ns=None, venues=venues)
+    start_ns = market.start_ns if from_ns is None else from_ns
+    end_ns = market.end_ns if to_ns is None else to_ns
+    if not market.start_ns <= start_ns < end_ns <= market.end_ns:
+        raise TapeError(
+            market.label,
+            None,
+            f"{format_ns(start_ns)} to {format_ns(end_ns)} was asked for, "
+            f"it lasts from {format_ns(market.start_ns)} to {format_ns(market.end_ns)}",
+            "choose --from and --to within it, or raise paper_days",
+        )
+    return attrs.evolve(market, start_ns=start_ns, end_ns=end_ns)
 
 
 def recorded_market(

@@ -19,7 +19,7 @@ import attrs
 
 from aegis.model.money import ZERO
 from aegis.model.order import OrderType, PositionSide
-from aegis.twin.engine_api import (
+from aegis.twin.engine.api import (
     Bar,
     Bound,
     EngineFill,

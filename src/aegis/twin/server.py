@@ -23,7 +23,8 @@ class TwinServer:
     Serves *face* on *host* and *port* (0: any free one).
 
     *before_request* runs before every request, message and connection, *after_request* after it.
-    A fault seam that raises ConnectionError or TimeoutError has the connection cut.
+    *stream_delay_s*: the least time a stream's frame waits before it is written; pybit drops an
+    answer that comes before it has noted its question, about 5 ms (venues.md 4.3). A fault seam that raises ConnectionError or TimeoutError has the connection cut.
     """
 
     def __init__(
@@ -32,12 +33,16 @@ class TwinServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        stream_delay_s: float = 0.0,
         before_request: Callable[[], None] = _nothing,
         after_request: Callable[[], None] = _nothing,
     ) -> None:
+        if stream_delay_s < 0:
+            raise ValueError(f"stream delay was {stream_delay_s} s, must not be negative")
         self._face = face
         self._host = host
         self._port = port
+        self._stream_delay_s = stream_delay_s
         self._before_request = before_request
         self._after_request = after_request
         self._runner: web.ServerRunner | None = None
@@ -104,7 +109,7 @@ class TwinServer:
             self._after_request()
 
     async def _serve_stream(self, request: web.BaseRequest) -> web.StreamResponse:
-        stream = _Stream(request)
+        stream = _Stream(request, self._stream_delay_s)
         self._before_request()
         session = self._face.open_stream(request.raw_path, send=stream.deliver, close=stream.end)
         self._after_request()
@@ -128,16 +133,19 @@ class TwinServer:
 class _Stream:
     """One WebSocket connection: its outgoing frames and the one task that writes them."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, delay_s: float) -> None:
         self._request = request
+        self._delay_s = delay_s
+        self._loop = asyncio.get_running_loop()
         self._socket = web.WebSocketResponse(compress=False, timeout=_CLOSE_TIMEOUT_S)
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[tuple[float, bytes]] = deque()
         self._ready = asyncio.Event()
         self._end_reason: str | None = None
 
     def deliver(self, frame: bytes) -> None:
         """Queue *frame*; a client that is too far behind is cut off, as the venues do."""
-        self._frames.append(frame)
+        due = self._loop.time() + self._delay_s if self._delay_s else 0.0
+        self._frames.append((due, frame))
         if len(self._frames) > _FRAMES_BEHIND_MAX:
             self.cut()
         self._ready.set()
@@ -172,7 +180,10 @@ class _Stream:
                 await self._ready.wait()
                 self._ready.clear()
                 while frames:
-                    await self._socket.send_frame(frames.popleft(), WSMsgType.TEXT)
+                    due, frame = frames.popleft()
+                    if due:
+                        await asyncio.sleep(due - self._loop.time())
+                    await self._socket.send_frame(frame, WSMsgType.TEXT)
                 if self._end_reason is not None:
                     await self._socket.close(message=self._end_reason.encode()[:120])
                     return

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from aegis.twin.engine import TwinEngine
-from aegis.twin.instruments import VenueName
+from aegis.twin.engine.engine import TwinEngine
+from aegis.twin.engine.instruments import VenueName
 
 
 class Player(Protocol):

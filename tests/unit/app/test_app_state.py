@@ -53,7 +53,7 @@ def test_an_account_belongs_to_its_market(tmp_path: Path) -> None:
     assert saved is not None
     assert 5 == saved["now_ns"]
     assert load_account(tmp_path, "m2") is None
-    drop_account(tmp_path)
+    drop_account(tmp_path, "m1")
     assert load_account(tmp_path, "m1") is None
 
 

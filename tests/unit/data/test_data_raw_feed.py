@@ -14,7 +14,7 @@ from aegis.data.firewall import QUOTE
 from aegis.model.events import MarketTick
 from aegis.model.instrument import Instrument, Venue, instrument_id
 from aegis.model.market import QuoteFrame
-from aegis.twin.tape_raw_feed import open_raw_feed
+from aegis.twin.tape.raw_lines import open_raw_feed
 
 BTC = instrument_id("BTCUSDT", Venue.BINANCE)
 FEED = "market/raw_feed/binance_usdm_btcusdt_20240808.gz"

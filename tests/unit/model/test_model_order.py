@@ -195,7 +195,8 @@ def test_an_entry_opens_the_side_it_says(request_: OrderRequest, side: PositionS
     """R40: a buy does not open a short, a stop opens nothing."""
     with pytest.raises(ValueError, match="does not open"):
         EnterPosition(
-            request=request_, side=side, plan=PLAN, leverage=2, mark_price=Decimal(100), signal_price=Decimal(100),
+            request=request_, side=side, plan=PLAN, leverage=2, mark_price=Decimal(100),
+            signal_price=Decimal(100),
             signal_id="s", expires_ns=1,
         )  # fmt: skip
 
@@ -203,7 +204,8 @@ def test_an_entry_opens_the_side_it_says(request_: OrderRequest, side: PositionS
 def test_every_command_names_its_instrument_and_only_an_entry_is_one() -> None:
     """R58: what adds risk is told by type."""
     entry = EnterPosition(
-        request=ENTRY, side=PositionSide.LONG, plan=PLAN, leverage=2, mark_price=Decimal(100), signal_price=Decimal(100),
+        request=ENTRY, side=PositionSide.LONG, plan=PLAN, leverage=2, mark_price=Decimal(100),
+        signal_price=Decimal(100),
         signal_id="s", expires_ns=1,
     )  # fmt: skip
     commands = (

@@ -197,11 +197,11 @@ def test_the_state_directory_is_absolute() -> None:
 
 
 def knobs_read() -> set[str]:
-    """Return every attribute of a config that src/aegis reads outside settings.py."""
+    """Return every attribute of a config that src/aegis reads outside aegis.settings."""
     # The brain copies the knobs its parameters are named after.
     found = {field.name for field in attrs.fields(StrategyParams)}
     for path in SOURCE.rglob("*.py"):
-        if path == SOURCE / "settings.py":
+        if path.is_relative_to(SOURCE / "settings"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and _is_config(node.value):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from aegis.model.order import OrderSide, OrderType, TriggerBy
-from aegis.twin.engine import EngineOptions, TwinEngine
-from aegis.twin.engine_api import (
+from aegis.twin.engine.api import (
     Bar,
     EngineFill,
     EngineOrder,
@@ -18,11 +17,12 @@ from aegis.twin.engine_api import (
     OrderSpec,
     Quote,
 )
-from aegis.twin.instruments import twin_instruments
-from aegis.twin.synthetic_book import BookShape
-from aegis.twin.tape import MINUTE_NS, CandleTape, FundingSeries, MarkSeries, TapeReport
-from aegis.twin.tape_path import PricePath
-from aegis.twin.venue_rules import BINANCE_RULES, BYBIT_RULES
+from aegis.twin.engine.engine import EngineOptions, TwinEngine
+from aegis.twin.engine.instruments import twin_instruments
+from aegis.twin.engine.venue_rules import BINANCE_RULES, BYBIT_RULES
+from aegis.twin.tape.model import MINUTE_NS, CandleTape, FundingSeries, MarkSeries, TapeReport
+from aegis.twin.tape.path import PricePath
+from aegis.twin.tape.synthetic_book import BookShape
 
 SECOND_NS = 1_000_000_000
 START_NS = 1_767_225_600 * SECOND_NS

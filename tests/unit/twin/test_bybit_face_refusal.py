@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from aegis.core.transport import HttpRequest
 from aegis.model.order import OrderSide, TriggerBy
-from aegis.twin.bybit_auth import BybitAuth
-from aegis.twin.bybit_json import Ids
-from aegis.twin.bybit_limits import RateLimits
-from aegis.twin.bybit_params import Params, params_of
-from aegis.twin.bybit_refusal import REFUSALS, BybitRefused, RefusalContext, refusal_of
-from aegis.twin.engine_api import Reason, Refused
+from aegis.twin.bybit.auth import BybitAuth
+from aegis.twin.bybit.json import Ids
+from aegis.twin.bybit.limits import RateLimits
+from aegis.twin.bybit.params import Params, params_of
+from aegis.twin.bybit.refusal import REFUSALS, BybitRefused, RefusalContext, refusal_of
+from aegis.twin.engine.api import Reason, Refused
 
 NOW_MS = 1_763_640_000_000
 AUTH = BybitAuth(api_key="key", api_secret="secret")

@@ -10,13 +10,13 @@ import attrs
 import numpy as np
 
 from aegis.core.transport import HttpRequest
-from aegis.twin.bybit import BybitFace
-from aegis.twin.engine import TwinEngine
-from aegis.twin.engine_api import TwinInstrument
+from aegis.twin.bybit.face import BybitFace
+from aegis.twin.engine.api import TwinInstrument
+from aegis.twin.engine.engine import TwinEngine
+from aegis.twin.engine.venue_rules import BYBIT_RULES
 from aegis.twin.face_api import Face, StreamSession
-from aegis.twin.tape import CandleTape, TapeReport
-from aegis.twin.tape_path import PricePath
-from aegis.twin.venue_rules import BYBIT_RULES
+from aegis.twin.tape.model import CandleTape, TapeReport
+from aegis.twin.tape.path import PricePath
 
 WALL_MS = 1_763_640_000_000
 START_NS = 1_700_006_400 * 10**9

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from aegis.model.order import TimeInForce
-from aegis.twin.engine_api import Reason, Refused
+from aegis.twin.engine.api import Reason, Refused
 
 if TYPE_CHECKING:
     from tests.unit.twin.conftest import EngineRig

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from aegis.twin.instruments import twin_instruments
-from aegis.twin.tape import MINUTE_NS
+from aegis.twin.engine.instruments import twin_instruments
+from aegis.twin.tape.model import MINUTE_NS
 from aegis.twin.world import TwinWorld
 
 if TYPE_CHECKING:

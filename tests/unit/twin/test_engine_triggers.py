@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from aegis.model.order import TriggerBy
-from aegis.twin.engine_api import EngineStatus, Reason, Refused
+from aegis.twin.engine.api import EngineStatus, Reason, Refused
 from aegis.twin.meter import ProtectionMeter
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from aegis.model.order import OrderSide, OrderType, PositionSide
-from aegis.twin.engine_api import (
+from aegis.twin.engine.api import (
     Bound,
     EngineOrder,
     EnginePosition,

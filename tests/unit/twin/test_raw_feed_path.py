@@ -8,10 +8,10 @@ import pytest
 
 from aegis.core.errors import TapeError
 from aegis.twin.boot import TwinShape, build_twin, recorded_market
-from aegis.twin.raw_feed import LEAD_MAX_NS, LEAD_NS, RawFeed, lead_for, load_raw_feed
-from aegis.twin.raw_feed_path import TAIL_NS, WAKE_NS, RecordedBook
-from aegis.twin.raw_feed_player import RecordedFrames
-from aegis.twin.tape_raw_feed import open_raw_feed
+from aegis.twin.tape.raw_feed import LEAD_MAX_NS, LEAD_NS, RawFeed, lead_for, load_raw_feed
+from aegis.twin.tape.raw_lines import open_raw_feed
+from aegis.twin.tape.raw_path import TAIL_NS, WAKE_NS, RecordedBook
+from aegis.twin.tape.raw_player import RecordedFrames
 
 EVENT_MS = 1_700_000_040_000  # a full minute
 EVENT_NS = EVENT_MS * 10**6

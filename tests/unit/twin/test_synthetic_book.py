@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis.twin.synthetic_book import BookShape, hashed_unit
+from aegis.twin.tape.synthetic_book import BookShape, hashed_unit
 
 SHAPES = st.sampled_from(
     [

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from aegis.twin.tape import DAY_NS, HOUR_NS, MINUTE_NS, CandleTape, tape_id
-from aegis.twin.tape_generate import START_PRICES, default_generated, generate_tape
+from aegis.twin.tape.generate import START_PRICES, default_generated, generate_tape
+from aegis.twin.tape.model import DAY_NS, HOUR_NS, MINUTE_NS, CandleTape, tape_id
 
 START_NS = 1_750_000_000 * 10**9
 

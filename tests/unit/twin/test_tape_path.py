@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aegis.twin.tape import MINUTE_NS, CandleTape, MarkSeries, TapeReport
-from aegis.twin.tape_path import CLOSE_BEFORE_END_NS, PricePath, bar_path, bar_times
-from aegis.twin.tape_read import read_tape
+from aegis.twin.tape.model import MINUTE_NS, CandleTape, MarkSeries, TapeReport
+from aegis.twin.tape.path import CLOSE_BEFORE_END_NS, PricePath, bar_path, bar_times
+from aegis.twin.tape.read import read_tape
 
 START_NS = 1_700_006_400 * 10**9
 REPORT = TapeReport(file="made", rows_read=0, rows_kept=0, rows_played=0)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pyarrow import feather
 
 from aegis.core.errors import TapeError
-from aegis.twin.tape import CandleTape
-from aegis.twin.tape_read import read_tape
+from aegis.twin.tape.model import CandleTape
+from aegis.twin.tape.read import read_tape
 
 START_MS = 1_700_006_400_000
 MINUTE_MS = 60_000

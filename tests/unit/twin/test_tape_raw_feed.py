@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from aegis.core.errors import TapeError
-from aegis.twin.tape import tape_id
-from aegis.twin.tape_raw_feed import BestQuote, RawFeedTape
-from aegis.twin.tape_read import read_tape
+from aegis.twin.tape.model import tape_id
+from aegis.twin.tape.raw_lines import BestQuote, RawFeedTape
+from aegis.twin.tape.read import read_tape
 
 EVENT_MS = 1_700_000_000_000
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from aegis.core.errors import TapeError
-from aegis.twin.tape import DAY_NS, HOUR_NS, MINUTE_NS, CandleTape, tape_id
-from aegis.twin.tape_read import parse_spec, read_tape, symbol_from_name
+from aegis.twin.tape.model import DAY_NS, HOUR_NS, MINUTE_NS, CandleTape, tape_id
+from aegis.twin.tape.read import parse_spec, read_tape, symbol_from_name
 
 START_MS = 1_700_006_400_000
 

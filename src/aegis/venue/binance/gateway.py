@@ -18,14 +18,13 @@ from loguru import logger
 from aegis.core.clock import Clock
 from aegis.core.errors import (
     OrderOutcomeUnknown,
-    VenueError,
     VenueProtocolError,
     VenueRefused,
     VenueUnreachable,
 )
 from aegis.core.event import Event
 from aegis.core.offload import Offload
-from aegis.core.supervise import RestartPolicy, Supervisor
+from aegis.core.supervise import Supervisor
 from aegis.core.transport import HttpExchange, StreamConnector
 from aegis.model.account import (
     BalanceReport,
@@ -36,12 +35,7 @@ from aegis.model.account import (
     VenueSnapshot,
 )
 from aegis.model.events import (
-    BalanceReported,
-    FillReported,
     FundingReported,
-    OrderReported,
-    PositionReported,
-    SnapshotReported,
     StreamClosed,
     StreamOpened,
 )
@@ -64,6 +58,8 @@ from aegis.venue.binance.parse_rest import parse_algo_order, parse_order, parse_
 from aegis.venue.binance.rest import BinanceRest
 from aegis.venue.binance.stream import USER_STREAM, BinanceStreams, ListenKeys
 from aegis.venue.calls import CallRunner
+from aegis.venue.reports import reported, snapshot_reported
+from aegis.venue.resync import GAP_REASON, GapResync
 
 CAPABILITIES: Final = Capabilities(
     attached_protection=False,
@@ -71,10 +67,7 @@ CAPABILITIES: Final = Capabilities(
     close_position_orders=True,
     child_orders_unnamed=False,
 )
-GAP_REASON: Final = "user stream gap"
-
 _USER_OPEN_TIMEOUT_S: Final = 30.0
-_RESYNC_RETRY: Final = RestartPolicy(delay_s_first=0.25, delay_s_max=10.0)
 
 
 class BinanceGateway:
@@ -107,14 +100,7 @@ class BinanceGateway:
     ) -> None:
         self._publish = publish
         self._clock = clock
-        self._supervisor = supervisor
-        self.calls = CallRunner(
-            venue=Venue.BINANCE,
-            publish=publish,
-            clock=clock,
-            classify=classify,
-            secrets=(api_key, api_secret),
-        )
+        self.calls = _call_runner(publish, clock, (api_key, api_secret))
         self._rest = BinanceRest(
             base_url=base_url,
             api_key=api_key,
@@ -144,9 +130,7 @@ class BinanceGateway:
         )
         self._depth = DepthSnapshots(self._rest, supervisor, clock, self._on_depth)
         self._sink: MarketSink | None = None
-        self._user_opened = asyncio.Event()
-        self._gap = asyncio.Event()
-        self._resync: asyncio.Task[None] | None = None
+        self._resync = GapResync("binance.resync", supervisor, self._catch_up)
         self.unknowns: Counter[str] = Counter()
         """Messages of kinds we have no use for, by kind."""
 
@@ -186,7 +170,7 @@ class BinanceGateway:
         self._streams.start_user()
         try:
             async with asyncio.timeout(_USER_OPEN_TIMEOUT_S):
-                await self._user_opened.wait()
+                await self._resync.wait_opened()
         except TimeoutError:
             raise VenueUnreachable(
                 f"not open after {_USER_OPEN_TIMEOUT_S} s",
@@ -194,9 +178,7 @@ class BinanceGateway:
                 operation="stream user",
             ) from None
         self._tell_snapshot(await self.snapshot(), "user stream opened")
-        self._resync = self._supervisor.start(
-            "binance.resync", self._resync_after_gaps, restart=_RESYNC_RETRY
-        )
+        self._resync.start()
         self._streams.start_market([each.instrument_id.symbol for each in instruments])
 
     async def snapshot(self) -> VenueSnapshot:
@@ -317,8 +299,7 @@ class BinanceGateway:
     async def close(self) -> None:
         """Close streams and connections; resting orders stay on the venue."""
         self._depth.stop()
-        if self._resync is not None:
-            self._resync.cancel()
+        self._resync.stop()
         await self._streams.stop()
         await self._rest.close()
 
@@ -343,9 +324,7 @@ class BinanceGateway:
     def _on_stream_state(self, event: StreamOpened | StreamClosed) -> None:
         self._publish(event)
         if event.stream == USER_STREAM and isinstance(event, StreamOpened):
-            if self._user_opened.is_set():
-                self._gap.set()
-            self._user_opened.set()
+            self._resync.on_opened()
 
     def _on_user_frame(self, frame: bytes) -> None:
         ts_recv = self._clock.now_ns()
@@ -353,7 +332,7 @@ class BinanceGateway:
             facts = parse_user(frame, ts_recv)
         except VenueProtocolError as error:
             logger.error("a message about the account is lost, asking for all of it: {}", error)
-            self._gap.set()
+            self._resync.doubt()
             raise
         for fact in facts:
             self._tell(fact, ts_recv)
@@ -389,17 +368,15 @@ class BinanceGateway:
         match fact:
             case Fill():
                 self._replay.saw_fill(fact)
-                self._publish(FillReported(ts_event=fact.ts_event, ts_recv=ts_recv, fill=fact))
+                self._publish(reported(fact, ts_recv))
             case OrderReport():
                 self._replay.saw_order(fact)
-                self._publish(OrderReported(ts_event=fact.ts_event, ts_recv=ts_recv, report=fact))
+                self._publish(reported(fact, ts_recv))
             case PositionReport():
                 self._replay.follow(fact.instrument_id)
-                self._publish(
-                    PositionReported(ts_event=fact.ts_event, ts_recv=ts_recv, report=fact)
-                )
+                self._publish(reported(fact, ts_recv))
             case BalanceReport():
-                self._publish(BalanceReported(ts_event=fact.ts_event, ts_recv=ts_recv, report=fact))
+                self._publish(reported(fact, ts_recv))
             case FundingReported():
                 self._publish(fact)
             case ListenKeyLost():
@@ -419,27 +396,20 @@ class BinanceGateway:
         if self.unknowns[unknown.kind] == 1:
             logger.warning("binance sent something unknown: {}", unknown.kind)
 
-    async def _resync_after_gaps(self) -> None:
-        """Bring what a gap of the user stream may have swallowed, after each one (R12)."""
-        while True:
-            await self._gap.wait()
-            self._gap.clear()
-            try:
-                # Fills first: a position that its stop closed is then known as stopped.
-                await self._replay.replay(lambda fill: self._tell(fill, self._clock.now_ns()))
-                self._tell_snapshot(await self.snapshot(), GAP_REASON)
-            except VenueError:
-                self._gap.set()
-                raise
+    async def _catch_up(self) -> None:
+        # Fills first: a position that its stop closed is then known as stopped, not as vanished.
+        await self._replay.replay(lambda fill: self._tell(fill, self._clock.now_ns()))
+        self._tell_snapshot(await self.snapshot(), GAP_REASON)
 
     def _tell_snapshot(self, snapshot: VenueSnapshot, reason: str) -> None:
         for position in snapshot.positions:
             self._replay.follow(position.instrument_id)
-        self._publish(
-            SnapshotReported(
-                ts_event=snapshot.ts_event,
-                ts_recv=self._clock.now_ns(),
-                snapshot=snapshot,
-                reason=reason,
-            )
-        )
+        self._publish(snapshot_reported(snapshot, reason, self._clock.now_ns()))
+
+
+def _call_runner(
+    publish: Callable[[Event], None], clock: Clock, secrets: tuple[str, str]
+) -> CallRunner:
+    return CallRunner(
+        venue=Venue.BINANCE, publish=publish, clock=clock, classify=classify, secrets=secrets
+    )

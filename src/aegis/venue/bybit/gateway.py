@@ -15,27 +15,20 @@ from typing import Final
 from loguru import logger
 
 from aegis.core.clock import NS_PER_MS, Clock
-from aegis.core.errors import OrderOutcomeUnknown, VenueError, VenueProtocolError, VenueUnreachable
+from aegis.core.errors import OrderOutcomeUnknown, VenueProtocolError, VenueUnreachable
 from aegis.core.event import Event
 from aegis.core.offload import Offload
-from aegis.core.supervise import RestartPolicy, Supervisor
+from aegis.core.supervise import Supervisor
 from aegis.core.transport import HttpExchange, StreamConnector
 from aegis.model.account import (
-    BalanceReport,
     Capabilities,
     OrderReport,
-    PositionReport,
     ProtectionRole,
     ReportSource,
     VenueSnapshot,
 )
 from aegis.model.events import (
-    BalanceReported,
-    FillReported,
     FundingReported,
-    OrderReported,
-    PositionReported,
-    SnapshotReported,
     StreamClosed,
     StreamOpened,
 )
@@ -63,6 +56,8 @@ from aegis.venue.bybit.parse_market import INTERVALS, closed_candles, mark_price
 from aegis.venue.bybit.rest import LANE_DEFAULT, LANE_PROTECT, BybitRest
 from aegis.venue.bybit.stream import PrivateStream, PublicStream, StreamParts, UnknownCounter
 from aegis.venue.calls import CallRunner
+from aegis.venue.reports import reported, snapshot_reported
+from aegis.venue.resync import GAP_REASON, GapResync
 
 CAPABILITIES: Final = Capabilities(
     attached_protection=True,
@@ -70,14 +65,10 @@ CAPABILITIES: Final = Capabilities(
     close_position_orders=False,
     child_orders_unnamed=True,
 )
-GAP_REASON: Final = "user stream gap"
-
 _BARS_PER_PAGE: Final = 1000
 _PRIVATE_OPEN_TIMEOUT_S: Final = 30.0
 _REPLAY_OVERLAP_NS: Final = 5_000 * NS_PER_MS
 """Executions are not pushed in the order they happened; the overlap is removed downstream."""
-
-_RESYNC_RETRY: Final = RestartPolicy(delay_s_first=0.25, delay_s_max=10.0)
 
 
 class BybitGateway:
@@ -106,7 +97,6 @@ class BybitGateway:
         self._secret = api_secret
         self._publish = publish
         self._clock = clock
-        self._supervisor = supervisor
         self._timeframes_ns = tuple(timeframes_ns)
         self._recv_window_ms = recv_window_ms
         self._parts = StreamParts(
@@ -138,12 +128,10 @@ class BybitGateway:
         self._account = AccountQueries(self._rest, self._venue_now_ns, self.unknowns)
         self._public: PublicStream | None = None
         self._private: PrivateStream | None = None
-        self._private_opened = asyncio.Event()
-        self._gap = asyncio.Event()
         self._ahead_ns = 0
         self._executed_ns = 0
         self._replay_floor_ns = 0
-        self._resync: asyncio.Task[None] | None = None
+        self._resync = GapResync("bybit.resync", supervisor, self._catch_up)
 
     @property
     def venue(self) -> Venue:
@@ -183,7 +171,7 @@ class BybitGateway:
         """
         if self._private is not None:
             await self._private.stream.stop()
-            self._private_opened.clear()
+            self._resync.forget_opened()
         self._private = PrivateStream(
             self._parts,
             api_key=self._key,
@@ -206,15 +194,13 @@ class BybitGateway:
         snapshot = await self.snapshot()
         self._replay_floor_ns = self._executed_ns = max(self._executed_ns, snapshot.ts_event)
         self._tell_snapshot(snapshot, "user stream opened")
-        self._resync = self._supervisor.start(
-            "bybit.resync", self._resync_after_gaps, restart=_RESYNC_RETRY
-        )
+        self._resync.start()
         self._public.stream.start()
 
     async def _wait_private(self, private: PrivateStream) -> None:
         try:
             async with asyncio.timeout(_PRIVATE_OPEN_TIMEOUT_S):
-                await self._private_opened.wait()
+                await self._resync.wait_opened()
         except TimeoutError:
             if private.refusal is not None:
                 raise private.refusal from None
@@ -362,8 +348,7 @@ class BybitGateway:
 
     async def close(self) -> None:
         """Close streams and connections; resting orders stay on the venue."""
-        if self._resync is not None:
-            self._resync.cancel()
+        self._resync.stop()
         for stream in (self._public, self._private):
             if stream is not None:
                 await stream.stream.stop()
@@ -377,26 +362,13 @@ class BybitGateway:
     def _on_private_state(self, event: StreamOpened | StreamClosed) -> None:
         self._publish(event)
         if isinstance(event, StreamOpened):
-            if self._private_opened.is_set():
-                self._gap.set()
-            self._private_opened.set()
+            self._resync.on_opened()
 
     def _on_unreadable(self, error: VenueProtocolError) -> None:
         logger.error("a private message of bybit is lost, asking for the whole state: {}", error)
-        self._gap.set()
+        self._resync.doubt()
 
-    async def _resync_after_gaps(self) -> None:
-        """Bring what a gap of the private stream may have swallowed, again and again (R12)."""
-        while True:
-            await self._gap.wait()
-            self._gap.clear()
-            try:
-                await self._resync_once()
-            except VenueError:
-                self._gap.set()
-                raise
-
-    async def _resync_once(self) -> None:
+    async def _catch_up(self) -> None:
         # Fills first: a position that its stop closed is then known as stopped, not as vanished.
         since_ns = max(self._replay_floor_ns, self._executed_ns - _REPLAY_OVERLAP_NS)
         for fact in await self._account.executions(since_ns):
@@ -404,14 +376,7 @@ class BybitGateway:
         self._tell_snapshot(await self.snapshot(), GAP_REASON)
 
     def _tell_snapshot(self, snapshot: VenueSnapshot, reason: str) -> None:
-        self._publish(
-            SnapshotReported(
-                ts_event=snapshot.ts_event,
-                ts_recv=self._clock.now_ns(),
-                snapshot=snapshot,
-                reason=reason,
-            )
-        )
+        self._publish(snapshot_reported(snapshot, reason, self._clock.now_ns()))
 
     def _on_fact(self, fact: AccountFact) -> None:
         ts_recv = self._clock.now_ns()
@@ -421,25 +386,16 @@ class BybitGateway:
 
 
 def _event_of(fact: AccountFact, ts_recv: int) -> Event:
-    ts_event = fact.ts_event
-    match fact:
-        case OrderReport():
-            return OrderReported(ts_event=ts_event, ts_recv=ts_recv, report=fact)
-        case Fill():
-            return FillReported(ts_event=ts_event, ts_recv=ts_recv, fill=fact)
-        case PositionReport():
-            return PositionReported(ts_event=ts_event, ts_recv=ts_recv, report=fact)
-        case BalanceReport():
-            return BalanceReported(ts_event=ts_event, ts_recv=ts_recv, report=fact)
-        case FundingBooked():
-            return FundingReported(
-                ts_event=ts_event,
-                ts_recv=ts_recv,
-                venue=Venue.BYBIT,
-                instrument_id=fact.instrument_id,
-                amount=fact.amount,
-                funding_id=fact.funding_id,
-            )
+    if not isinstance(fact, FundingBooked):
+        return reported(fact, ts_recv)
+    return FundingReported(
+        ts_event=fact.ts_event,
+        ts_recv=ts_recv,
+        venue=Venue.BYBIT,
+        instrument_id=fact.instrument_id,
+        amount=fact.amount,
+        funding_id=fact.funding_id,
+    )
 
 
 def _role_of(request: OrderRequest) -> ProtectionRole:

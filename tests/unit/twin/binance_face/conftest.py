@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from aegis.core.transport import HttpRequest, HttpResponse
-from aegis.twin.binance import BinanceFace
-from aegis.twin.engine import EngineOptions, TwinEngine
-from aegis.twin.engine_api import TwinInstrument
+from aegis.twin.binance.face import BinanceFace
+from aegis.twin.engine.api import TwinInstrument
+from aegis.twin.engine.engine import EngineOptions, TwinEngine
+from aegis.twin.engine.venue_rules import BINANCE_RULES
 from aegis.twin.face_api import StreamSession
-from aegis.twin.tape import MINUTE_NS, CandleTape, TapeReport
-from aegis.twin.tape_path import PricePath
-from aegis.twin.venue_rules import BINANCE_RULES
+from aegis.twin.tape.model import MINUTE_NS, CandleTape, TapeReport
+from aegis.twin.tape.path import PricePath
 
 KEY, SECRET = "twinkey", "twinsecret"
 START_NS = 1_760_000_000 * 1_000_000_000 // MINUTE_NS * MINUTE_NS

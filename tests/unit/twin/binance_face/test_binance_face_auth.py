@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from aegis.core.transport import HttpRequest
-from aegis.twin.binance_auth import Gatekeeper, split_signature
+from aegis.twin.binance.auth import Gatekeeper, split_signature
 
 # The vector of Binance's documentation (venues.md 2.2).
 VECTOR_KEY = "dbefbc809e3e83c283a984c3a1459732ea7db1360ca80c5c2c8867408d28cc83"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from aegis.core.transport import HttpRequest, HttpResponse
-from aegis.twin.binance_errors import from_refusal
-from aegis.twin.engine_api import Reason, Refused
+from aegis.twin.binance.errors import from_refusal
+from aegis.twin.engine.api import Reason, Refused
 
 
 def _code(answer: tuple[int, Any]) -> int:

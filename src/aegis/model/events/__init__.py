@@ -1,0 +1,133 @@
+"""
+Every event on the bus, frozen and versioned. Past tense: events are facts.
+
+The files divide them by what they tell of; everybody else imports them from here.
+
+Who produces what is written in docs/design.md; the contract check at start compares it with the
+wiring (R8). ``ts_event`` is when it happened (venue's time for venue facts, bot clock otherwise),
+``ts_recv`` when we saw it; ns UTC.
+"""
+
+from aegis.model.events.intents import (
+    GuardChecked,
+    IntentApproved,
+    IntentCompleted,
+    IntentDenied,
+    IntentProposed,
+    SignalDropped,
+    SignalRaised,
+)
+from aegis.model.events.market import (
+    CandleClosed,
+    CandleGapFound,
+    FeedFresh,
+    FeedStale,
+    FrameRejected,
+    MarketTick,
+    WarmupFinished,
+)
+from aegis.model.events.ops import AlertRaised, HeartbeatEmitted, JournalOverflowed
+from aegis.model.events.priority import PRIORITY_EVENTS
+from aegis.model.events.protection import (
+    ProtectionChanged,
+    ProtectionConfirmed,
+    ProtectionDelayed,
+    ProtectionFailed,
+    ProtectionLost,
+    ProtectionWanted,
+)
+from aegis.model.events.run import RunStarted, RunStopped, TaskFailed
+from aegis.model.events.safety import (
+    DayStarted,
+    EntriesHalted,
+    EntriesResumed,
+    KillSwitchPulled,
+    VenueProtected,
+)
+from aegis.model.events.trade import (
+    EntryCompleted,
+    EntryFailed,
+    FillBooked,
+    OrderAdvanced,
+    OrderSubmitted,
+    PositionClosed,
+    PositionMismatchFound,
+    PositionOpened,
+)
+from aegis.model.events.venue import (
+    ApiCalled,
+    BalanceReported,
+    FillReported,
+    FundingReported,
+    OrderReported,
+    PositionReported,
+    SnapshotReported,
+    SnapshotWanted,
+    StreamClosed,
+    StreamOpened,
+    VenueConnected,
+    VenueUnavailable,
+)
+
+__all__ = [
+    # run
+    "RunStarted",
+    "RunStopped",
+    "TaskFailed",
+    # venue
+    "VenueConnected",
+    "VenueUnavailable",
+    "StreamOpened",
+    "StreamClosed",
+    "BalanceReported",
+    "PositionReported",
+    "OrderReported",
+    "FillReported",
+    "FundingReported",
+    "SnapshotReported",
+    "SnapshotWanted",
+    "ApiCalled",
+    # market
+    "MarketTick",
+    "CandleClosed",
+    "CandleGapFound",
+    "WarmupFinished",
+    "FeedStale",
+    "FeedFresh",
+    "FrameRejected",
+    # intents
+    "SignalRaised",
+    "SignalDropped",
+    "IntentProposed",
+    "IntentApproved",
+    "IntentDenied",
+    "GuardChecked",
+    "IntentCompleted",
+    # trade
+    "OrderSubmitted",
+    "OrderAdvanced",
+    "FillBooked",
+    "PositionOpened",
+    "EntryCompleted",
+    "EntryFailed",
+    "PositionClosed",
+    "PositionMismatchFound",
+    # protection
+    "ProtectionWanted",
+    "ProtectionConfirmed",
+    "ProtectionChanged",
+    "ProtectionDelayed",
+    "ProtectionFailed",
+    "ProtectionLost",
+    # safety
+    "EntriesHalted",
+    "EntriesResumed",
+    "DayStarted",
+    "VenueProtected",
+    "KillSwitchPulled",
+    # ops
+    "HeartbeatEmitted",
+    "AlertRaised",
+    "JournalOverflowed",
+    "PRIORITY_EVENTS",
+]

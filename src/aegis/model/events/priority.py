@@ -1,0 +1,53 @@
+"""Which events the journal never drops."""
+
+from aegis.core.event import Event
+from aegis.model.events.intents import IntentApproved, IntentCompleted, IntentDenied, IntentProposed
+from aegis.model.events.protection import (
+    ProtectionChanged,
+    ProtectionConfirmed,
+    ProtectionDelayed,
+    ProtectionFailed,
+    ProtectionLost,
+    ProtectionWanted,
+)
+from aegis.model.events.run import RunStarted, RunStopped
+from aegis.model.events.safety import DayStarted, EntriesHalted, EntriesResumed, KillSwitchPulled
+from aegis.model.events.trade import (
+    EntryCompleted,
+    EntryFailed,
+    FillBooked,
+    OrderAdvanced,
+    OrderSubmitted,
+    PositionClosed,
+    PositionOpened,
+)
+from aegis.model.events.venue import FillReported, FundingReported
+
+PRIORITY_EVENTS: tuple[type[Event], ...] = (
+    IntentProposed,
+    IntentApproved,
+    IntentDenied,
+    IntentCompleted,
+    OrderSubmitted,
+    OrderAdvanced,
+    FillBooked,
+    FillReported,
+    PositionOpened,
+    EntryCompleted,
+    EntryFailed,
+    PositionClosed,
+    ProtectionWanted,
+    ProtectionConfirmed,
+    ProtectionChanged,
+    ProtectionDelayed,
+    ProtectionFailed,
+    ProtectionLost,
+    FundingReported,
+    EntriesHalted,
+    EntriesResumed,
+    KillSwitchPulled,
+    DayStarted,
+    RunStarted,
+    RunStopped,
+)
+"""Events the journal never drops (R75): orders, exits, money and safety."""

@@ -1,0 +1,75 @@
+"""What exit wants a position protected with, and what the venue is seen to have working."""
+
+from decimal import Decimal
+
+import attrs
+
+from aegis.core.event import Event
+from aegis.model.instrument import InstrumentId
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ProtectionWanted(Event):
+    """Exit computed the protection a position must have; trigger prices on the tick grid."""
+
+    position_id: str
+    instrument_id: InstrumentId
+    stop_price: Decimal
+    target_price: Decimal
+    basis: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ProtectionConfirmed(Event):
+    """
+    The venue reports stop and target working for the whole position.
+
+    *naked_ns*: from our receipt of the first fill to our receipt of the stop's evidence, loop time.
+    """
+
+    position_id: str
+    instrument_id: InstrumentId
+    stop_price: Decimal
+    target_price: Decimal | None
+    stop_order: str
+    target_order: str
+    naked_ns: int
+    source: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ProtectionChanged(Event):
+    """The venue reports the working stop or target at another price than before."""
+
+    position_id: str
+    instrument_id: InstrumentId
+    stop_price: Decimal
+    target_price: Decimal | None
+    reason: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ProtectionDelayed(Event):
+    """The soft deadline passed without evidence of a stop."""
+
+    position_id: str
+    instrument_id: InstrumentId
+    naked_ns: int
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ProtectionFailed(Event):
+    """No stop could be confirmed: the position is closed reduce-only at market."""
+
+    position_id: str
+    instrument_id: InstrumentId
+    reason: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ProtectionLost(Event):
+    """A working stop vanished or was altered while the position is open."""
+
+    position_id: str
+    instrument_id: InstrumentId
+    reason: str

@@ -1,0 +1,31 @@
+"""The API keys: where they are read from, and that they are never shown (R84)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+SECRET_NAMES: Final = ("BINANCE_API_KEY", "BINANCE_API_SECRET", "BYBIT_API_KEY", "BYBIT_API_SECRET")
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Secrets:
+    """API keys; never shown, not even in part (R84)."""
+
+    binance_api_key: str = ""
+    binance_api_secret: str = ""
+    bybit_api_key: str = ""
+    bybit_api_secret: str = ""
+
+    def __repr__(self) -> str:
+        return "Secrets(...)"
+
+    def values(self) -> tuple[str, ...]:
+        """Return the secrets that are set, for the log's redaction."""
+        return tuple(v for v in attrs.astuple(self) if v)
+
+
+def read_secrets(dotenv: Mapping[str, str], environ: Mapping[str, str]) -> Secrets:
+    """Return the API keys; the environment wins over .env."""
+    merged = {**dotenv, **environ}
+    return Secrets(**{name.lower(): merged.get(name, "").strip() for name in SECRET_NAMES})

@@ -1,0 +1,1 @@
+"""Binance's face: requests in, answers and stream frames out, over one engine."""

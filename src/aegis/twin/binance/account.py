@@ -1,0 +1,438 @@
+"""The account desk: balances, positions, income, leverage and margin as Binance shows them."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+from aegis.twin.binance.auth import Params
+from aegis.twin.binance.errors import ApiError, from_refusal, missing
+from aegis.twin.binance.json import NS_PER_MS, SymbolFormat, money, plain
+from aegis.twin.engine.api import Engine, EnginePosition, IncomeRow, Reason, Refused
+
+# The engine has one maintenance tier a symbol; Binance's own tiers are not copied.
+_NOTIONAL_MAX: Final = 1_000_000
+_INCOME_LIMIT: Final = 100
+_INCOME_LIMIT_MAX: Final = 1000
+_INCOME_TYPES: Final = {"LIQUIDATION_FEE": "INSURANCE_CLEAR"}
+_INCOME_KINDS: Final = ("REALIZED_PNL", "COMMISSION", "FUNDING_FEE", "LIQUIDATION_FEE")
+_ZERO: Final = Decimal(0)
+
+
+class AccountDesk:
+    """Shows and sets what belongs to the account rather than to one order."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        formats: dict[str, SymbolFormat],
+        on_leverage: Callable[[str, int], None],
+    ) -> None:
+        self._engine = engine
+        self._formats = formats
+        self._on_leverage = on_leverage
+
+    # Balances and positions.
+
+    def balance(self, params: Params) -> list[dict[str, Any]]:  # noqa: ARG002 - a handler
+        """Answer GET balance v2 and v3."""
+        available = money(self._engine.available())
+        return [
+            {
+                "accountAlias": "twin",
+                "asset": "USDT",
+                "balance": money(self._engine.wallet),
+                "crossWalletBalance": money(self.cross_wallet()),
+                "crossUnPnl": money(self._unrealized(isolated=False)),
+                "availableBalance": available,
+                "maxWithdrawAmount": available,
+                "marginAvailable": True,
+                "updateTime": self._now_ms(),
+            }
+        ]
+
+    def account_v2(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
+        """Answer GET v2/account, which lists every symbol."""
+        head = {
+            **self._permissions(),
+            **self._totals(),
+            "assets": [{**self._asset(), "marginAvailable": True}],
+        }
+        head["positions"] = [self._position_v2(symbol) for symbol in self._engine.instruments]
+        return head
+
+    def account_v3(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
+        """Answer GET v3/account, which lists active symbols only."""
+        keys = (
+            "symbol",
+            "positionSide",
+            "positionAmt",
+            "unRealizedProfit",
+            "isolatedMargin",
+            "notional",
+            "isolatedWallet",
+            "initialMargin",
+            "maintMargin",
+            "updateTime",
+        )
+        positions = []
+        for symbol in self._active():
+            risk = self._risk_v3(symbol)
+            row = {key: risk[key] for key in keys}
+            row["unrealizedProfit"] = row.pop("unRealizedProfit")
+            positions.append(row)
+        return {**self._totals(), "assets": [self._asset()], "positions": positions}
+
+    def risk_v2(self, params: Params) -> list[dict[str, Any]]:
+        """Answer GET v2/positionRisk: all symbols, flat ones too, with leverage and margin type."""
+        rows = []
+        for symbol in self._wanted(params) or tuple(self._engine.instruments):
+            risk = self._risk_v3(symbol)
+            position = self._position(symbol)
+            rows.append(
+                {
+                    "symbol": symbol,
+                    "positionAmt": risk["positionAmt"],
+                    "entryPrice": risk["entryPrice"],
+                    "breakEvenPrice": risk["breakEvenPrice"],
+                    "markPrice": risk["markPrice"],
+                    "unRealizedProfit": risk["unRealizedProfit"],
+                    "liquidationPrice": risk["liquidationPrice"],
+                    "leverage": str(position.leverage),
+                    "maxNotionalValue": str(_NOTIONAL_MAX),
+                    "marginType": "isolated" if position.isolated else "cross",
+                    "isolatedMargin": risk["isolatedMargin"],
+                    "isAutoAddMargin": "false",
+                    "positionSide": "BOTH",
+                    "notional": risk["notional"],
+                    "isolatedWallet": risk["isolatedWallet"],
+                    "updateTime": risk["updateTime"],
+                }
+            )
+        return rows
+
+    def risk_v3(self, params: Params) -> list[dict[str, Any]]:
+        """
+        Answer GET v3/positionRisk: symbols with a position or a resting regular order.
+
+        Unsure: whether conditional orders count there too (venues.md 2.4); here they do not.
+        """
+        wanted = self._wanted(params)
+        return [
+            self._risk_v3(symbol) for symbol in self._active() if not wanted or symbol in wanted
+        ]
+
+    def income(self, params: Params) -> list[dict[str, Any]]:
+        """Answer GET income, oldest first: the oldest *limit* from a start, else the newest."""
+        kind = params.get("incomeType")
+        symbol = params.get("symbol")
+        start_ms = params.integer("startTime")
+        end_ms = params.integer("endTime")
+        limit = min(params.integer("limit") or _INCOME_LIMIT, _INCOME_LIMIT_MAX)
+        rows = [
+            row
+            for row in map(self._income_row, self._engine.income())
+            if (not kind or row["incomeType"] == kind)
+            and (not symbol or row["symbol"] == symbol)
+            and (start_ms is None or row["time"] >= start_ms)
+            and (end_ms is None or row["time"] <= end_ms)
+        ]
+        if start_ms is None:
+            return rows[-limit:]
+        page = max(1, params.integer("page") or 1)
+        return rows[(page - 1) * limit : page * limit]
+
+    # Settings.
+
+    def set_leverage(self, params: Params) -> dict[str, Any]:
+        """Answer POST leverage; the leverage it already has is answered with success."""
+        symbol = self._symbol(params)
+        leverage = params.integer("leverage")
+        if leverage is None:
+            raise missing("leverage")
+        try:
+            self._engine.set_leverage(symbol, leverage)
+            self._on_leverage(symbol, leverage)
+        except Refused as refused:
+            if refused.reason is Reason.HAS_POSITION:
+                raise ApiError(
+                    -4161,
+                    "Leverage reduction is not supported in Isolated Margin Mode with open"
+                    " positions.",
+                ) from refused
+            if refused.reason is Reason.LEVERAGE_INVALID:
+                raise ApiError(-4028, f"Leverage {leverage} is not valid") from refused
+            if refused.reason is not Reason.LEVERAGE_UNCHANGED:
+                raise from_refusal(refused) from refused
+        return {"leverage": leverage, "maxNotionalValue": str(_NOTIONAL_MAX), "symbol": symbol}
+
+    def set_margin_type(self, params: Params) -> dict[str, Any]:
+        """Answer POST marginType."""
+        symbol = self._symbol(params)
+        kind = params.required("marginType")
+        if kind not in {"ISOLATED", "CROSSED"}:
+            raise ApiError(-1130, "Data sent for parameter 'marginType' is not valid.")
+        try:
+            self._engine.set_isolated(symbol, isolated=kind == "ISOLATED")
+        except Refused as refused:
+            raise from_refusal(refused) from refused
+        return {"code": 200, "msg": "success"}
+
+    def position_mode(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
+        """Answer GET positionSide/dual."""
+        return {"dualSidePosition": self._engine.hedge_mode}
+
+    def set_position_mode(self, params: Params) -> dict[str, Any]:
+        """Answer POST positionSide/dual."""
+        params.required("dualSidePosition")
+        hedge_mode = params.flag("dualSidePosition")
+        if hedge_mode == self._engine.hedge_mode:
+            raise ApiError(-4059, "No need to change position side.")
+        if any(True for _ in self._engine.open_orders()):
+            raise ApiError(-4067, "Position side cannot be changed if there exists open orders.")
+        if any(position.qty for position in self._engine.positions.values()):
+            raise ApiError(-4068, "Position side cannot be changed if there exists position.")
+        self._engine.hedge_mode = hedge_mode
+        return {"code": 200, "msg": "success"}
+
+    def asset_mode(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
+        """Answer GET multiAssetsMargin: the twin keeps one asset."""
+        return {"multiAssetsMargin": False}
+
+    def account_config(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
+        """Answer GET accountConfig."""
+        return {**self._permissions(), "dualSidePosition": self._engine.hedge_mode}
+
+    def symbol_config(self, params: Params) -> list[dict[str, Any]]:
+        """Answer GET symbolConfig."""
+        return [
+            {
+                "symbol": symbol,
+                "marginType": "ISOLATED" if self._position(symbol).isolated else "CROSSED",
+                "isAutoAddMargin": False,
+                "leverage": self._position(symbol).leverage,
+                "maxNotionalValue": str(_NOTIONAL_MAX),
+            }
+            for symbol in self._wanted(params) or tuple(self._engine.instruments)
+        ]
+
+    def leverage_bracket(self, params: Params) -> list[dict[str, Any]]:
+        """Answer GET leverageBracket: one tier a symbol."""
+        return [
+            {
+                "symbol": symbol,
+                "notionalCoef": 1.0,
+                "brackets": [
+                    {
+                        "bracket": 1,
+                        "initialLeverage": self._engine.instruments[symbol].leverage_max,
+                        "notionalCap": _NOTIONAL_MAX,
+                        "notionalFloor": 0,
+                        "maintMarginRatio": float(
+                            self._engine.instruments[symbol].maint_margin_rate
+                        ),
+                        "cum": 0.0,
+                    }
+                ],
+            }
+            for symbol in self._wanted(params) or tuple(self._engine.instruments)
+        ]
+
+    def commission_rate(self, params: Params) -> dict[str, Any]:
+        """Answer GET commissionRate."""
+        instrument = self._engine.instruments[self._symbol(params)]
+        return {
+            "symbol": instrument.symbol,
+            "makerCommissionRate": plain(instrument.maker_fee_rate),
+            "takerCommissionRate": plain(instrument.taker_fee_rate),
+            "rpiCommissionRate": plain(instrument.maker_fee_rate),
+        }
+
+    def countdown(self, params: Params) -> dict[str, Any]:
+        """
+        Answer POST countdownCancelAll without counting down.
+
+        Unsure: whether it would cancel algo orders (venues.md 1.2).
+        """
+        symbol = self._symbol(params)
+        countdown_ms = params.integer("countdownTime")
+        if countdown_ms is None:
+            raise missing("countdownTime")
+        return {"symbol": symbol, "countdownTime": str(countdown_ms)}
+
+    # Figures.
+
+    def cross_wallet(self) -> Decimal:
+        """Return the wallet without what is locked in isolated positions, USDT."""
+        locked = [each.margin for each in self._engine.positions.values() if each.isolated]
+        return self._engine.wallet - sum(locked, _ZERO)
+
+    def _unrealized(self, *, isolated: bool) -> Decimal:
+        return sum(
+            (
+                self._engine.unrealized(symbol)
+                for symbol, position in self._engine.positions.items()
+                if position.qty and position.isolated == isolated
+            ),
+            _ZERO,
+        )
+
+    def _margins(self, symbol: str) -> tuple[Decimal, Decimal, Decimal]:
+        position = self._position(symbol)
+        mark = Decimal(str(self._engine.quote(symbol).mark))
+        notional = position.qty * mark
+        initial = abs(notional) / position.leverage
+        return notional, initial, abs(notional) * self._engine.instruments[symbol].maint_margin_rate
+
+    def _risk_v3(self, symbol: str) -> dict[str, Any]:
+        form = self._formats[symbol]
+        position = self._position(symbol)
+        notional, initial, maintenance = self._margins(symbol)
+        unrealized = self._engine.unrealized(symbol) if position.qty else _ZERO
+        isolated = position.isolated and bool(position.qty)
+        margin = position.margin if isolated else _ZERO
+        return {
+            "symbol": symbol,
+            "positionSide": "BOTH",
+            "positionAmt": form.qty(position.qty),
+            "entryPrice": plain(position.entry_px),
+            "breakEvenPrice": plain(break_even_px(position)),
+            "markPrice": f"{self._engine.quote(symbol).mark:.8f}",
+            "unRealizedProfit": money(unrealized),
+            "liquidationPrice": form.px(position.liquidation_px),
+            "isolatedMargin": money(margin + unrealized) if isolated else "0",
+            "notional": money(notional) if position.qty else "0",
+            "marginAsset": "USDT",
+            "isolatedWallet": money(margin) if isolated else "0",
+            "initialMargin": money(initial) if position.qty else "0",
+            "maintMargin": money(maintenance) if position.qty else "0",
+            "positionInitialMargin": money(initial) if position.qty else "0",
+            "openOrderInitialMargin": "0",
+            "adl": 2 if position.qty else 0,
+            "bidNotional": "0",
+            "askNotional": "0",
+            "updateTime": position.updated_ns // NS_PER_MS,
+        }
+
+    def _position_v2(self, symbol: str) -> dict[str, Any]:
+        risk = self._risk_v3(symbol)
+        position = self._position(symbol)
+        return {
+            "symbol": symbol,
+            "initialMargin": risk["initialMargin"],
+            "maintMargin": risk["maintMargin"],
+            "unrealizedProfit": risk["unRealizedProfit"],
+            "positionInitialMargin": risk["positionInitialMargin"],
+            "openOrderInitialMargin": "0",
+            "leverage": str(position.leverage),
+            "isolated": position.isolated,
+            "entryPrice": risk["entryPrice"],
+            "breakEvenPrice": risk["breakEvenPrice"],
+            "maxNotional": str(_NOTIONAL_MAX),
+            "bidNotional": "0",
+            "askNotional": "0",
+            "positionSide": "BOTH",
+            "positionAmt": risk["positionAmt"],
+            "notional": risk["notional"],
+            "isolatedWallet": risk["isolatedWallet"],
+            "updateTime": risk["updateTime"],
+        }
+
+    def _totals(self) -> dict[str, Any]:
+        asset = self._asset()
+        return {
+            "totalInitialMargin": asset["initialMargin"],
+            "totalMaintMargin": asset["maintMargin"],
+            "totalWalletBalance": asset["walletBalance"],
+            "totalUnrealizedProfit": asset["unrealizedProfit"],
+            "totalMarginBalance": asset["marginBalance"],
+            "totalPositionInitialMargin": asset["positionInitialMargin"],
+            "totalOpenOrderInitialMargin": asset["openOrderInitialMargin"],
+            "totalCrossWalletBalance": asset["crossWalletBalance"],
+            "totalCrossUnPnl": asset["crossUnPnl"],
+            "availableBalance": asset["availableBalance"],
+            "maxWithdrawAmount": asset["maxWithdrawAmount"],
+        }
+
+    def _asset(self) -> dict[str, Any]:
+        held = [symbol for symbol, each in self._engine.positions.items() if each.qty]
+        margins = [self._margins(symbol) for symbol in held]
+        initial = sum((each[1] for each in margins), _ZERO)
+        cross = self._unrealized(isolated=False)
+        unrealized = cross + self._unrealized(isolated=True)
+        available = money(self._engine.available())
+        return {
+            "asset": "USDT",
+            "walletBalance": money(self._engine.wallet),
+            "unrealizedProfit": money(unrealized),
+            "marginBalance": money(self._engine.wallet + unrealized),
+            "maintMargin": money(sum((each[2] for each in margins), _ZERO)),
+            "initialMargin": money(initial),
+            "positionInitialMargin": money(initial),
+            "openOrderInitialMargin": money(_ZERO),
+            "crossWalletBalance": money(self.cross_wallet()),
+            "crossUnPnl": money(cross),
+            "availableBalance": available,
+            "maxWithdrawAmount": available,
+            "updateTime": self._now_ms(),
+        }
+
+    def _permissions(self) -> dict[str, Any]:
+        return {
+            "feeTier": 0,
+            "canTrade": True,
+            "canDeposit": True,
+            "canWithdraw": True,
+            "updateTime": 0,
+            "multiAssetsMargin": False,
+            "tradeGroupId": -1,
+        }
+
+    def _active(self) -> list[str]:
+        resting = {
+            order.spec.symbol for order in self._engine.open_orders() if not order.conditional
+        }
+        return [
+            symbol
+            for symbol in self._engine.instruments
+            if self._position(symbol).qty or symbol in resting
+        ]
+
+    def _position(self, symbol: str) -> EnginePosition:
+        return self._engine.positions[symbol]
+
+    def _wanted(self, params: Params) -> tuple[str, ...]:
+        return (self._symbol(params),) if params.get("symbol") else ()
+
+    def _symbol(self, params: Params) -> str:
+        symbol = params.required("symbol")
+        if symbol not in self._engine.instruments:
+            raise from_refusal(Refused(Reason.UNKNOWN_SYMBOL))
+        return symbol
+
+    def _income_row(self, row: IncomeRow) -> dict[str, Any]:
+        ts_ms = row.ts_ns // NS_PER_MS
+        # Unique and lasting, also when the engine has forgotten older bookings.
+        number = row.ref * len(_INCOME_KINDS) + _INCOME_KINDS.index(row.kind)
+        if not row.ref:
+            number = ts_ms * 1000 + list(self._engine.instruments).index(row.symbol)
+        return {
+            "symbol": row.symbol,
+            "incomeType": _INCOME_TYPES.get(row.kind, row.kind),
+            "income": money(row.amount),
+            "asset": "USDT",
+            "info": row.kind,
+            "time": ts_ms,
+            "tranId": number,
+            "tradeId": str(row.ref) if row.ref else "",
+        }
+
+    def _now_ms(self) -> int:
+        return self._engine.now_ns // NS_PER_MS
+
+
+def break_even_px(position: EnginePosition) -> Decimal:
+    """Return the price at which *position* would close without loss after the fees paid so far."""
+    if not position.qty:
+        return _ZERO
+    owed = position.fees - position.realized_pnl
+    return (position.entry_px + owed / position.qty).quantize(Decimal("1E-8"))

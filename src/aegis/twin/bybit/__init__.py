@@ -1,0 +1,1 @@
+"""Bybit's face: requests in, answers and stream frames out, over one engine."""

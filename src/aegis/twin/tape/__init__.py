@@ -1,0 +1,1 @@
+"""Tapes: recorded or generated markets, read, checked and turned into price paths."""

@@ -84,6 +84,10 @@ class Watching(Watch):
         super().print_summary(reason, conservation)
 
 
+SEED = 7
+"""The market most of these tests were chosen on; the default seed has tests of its own."""
+
+
 @attrs.frozen(slots=True, kw_only=True, repr=False)
 class Played:
     """One run that has ended: its exit code, its bot and twin, and every event in bus order."""
@@ -234,7 +238,12 @@ def play(
         flatten_on_exit=flatten,
         fresh=fresh,
     )
-    flags = {"state_dir": str(state_dir), "log_level": "ERROR", **(settings or {})}
+    flags = {
+        "state_dir": str(state_dir),
+        "log_level": "ERROR",
+        "paper_seed": SEED,
+        **(settings or {}),
+    }
     resolved = resolve(None, dotenv={}, environ={}, flags=flags)
     inputs = RunInputs(
         resolved=resolved,

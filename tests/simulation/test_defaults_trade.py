@@ -8,6 +8,7 @@ import pytest
 from aegis.core.clock import NS_PER_S
 from aegis.model.events import IntentDenied, PositionOpened, SignalRaised
 from aegis.model.instrument import Venue
+from aegis.settings import AegisConfig
 from aegis.twin.boot import GENERATED_START_NS
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ def first_hours(
     play: Callable[..., "Played"], tmp_path_factory: pytest.TempPathFactory
 ) -> "Played":
     """Play the first six hours of the generated market with every default."""
-    return play(tmp_path_factory.mktemp("defaults"), hours=6)
+    return play(
+        tmp_path_factory.mktemp("defaults"),
+        hours=6,
+        settings={"paper_seed": AegisConfig().paper_seed},
+    )
 
 
 def test_the_first_signal_comes_within_forty_minutes(first_hours: "Played") -> None:

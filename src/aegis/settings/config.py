@@ -225,7 +225,7 @@ class AegisConfig:
         high=Decimal(1_000_000_000),
         why="a new paper account starts with it",
     )
-    paper_seed: int = knob(7, unit="seed", low=0, high=2**31, why="seed of the generated market")
+    paper_seed: int = knob(25, unit="seed", low=0, high=2**31, why="seed of the generated market")
     paper_days: int = knob(
         7, unit="days", low=1, high=60, why="length of the generated market after its start"
     )

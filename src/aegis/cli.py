@@ -2,8 +2,8 @@
 The command line: ``python -m aegis`` runs the bot, ``... twin`` an exchange to trade on.
 
 Exit codes: 0 a clean end; 1 the bot stopped because of a fault of its own; 2 settings, flags, a
-tape or the journal cannot be used; 3 no venue could be brought up; 4 another process holds the
-state directory.
+tape or the journal cannot be used; 3 no venue could be brought up, or it did not give the history
+asked for; 4 another process holds the state directory; 130 a download was interrupted.
 """
 
 import re
@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from aegis.app.entry import leave_operator_request, run_bot_process, run_twin_process
+from aegis.app.history import HistoryPlan, run_history
 from aegis.app.operator import Request
 from aegis.app.plan import RunPlan
 from aegis.core.clock import NS_PER_S, parse_utc
@@ -73,8 +74,10 @@ def parse_speed(text: str) -> float | None:
 
 
 def _flag(name: str, text: str | None, parse: Callable[[str], T]) -> T | None:
-    if text is None:
-        return None
+    return None if text is None else _needed(name, text, parse)
+
+
+def _needed(name: str, text: str, parse: Callable[[str], T]) -> T:
     try:
         return parse(text)
     except ValueError as error:
@@ -201,6 +204,44 @@ def twin(
         )
         flags: dict[str, object] = {} if seed is None else {"paper_seed": seed}
         return run_twin_process(plan, flags, config, (binance_port, bybit_port))
+
+    raise typer.Exit(_guarded(begin))
+
+
+@app.command()
+def history(
+    symbol: Annotated[str, typer.Argument(help="a USDT perpetual, like BTCUSDT")],
+    venue: Annotated[str, typer.Option("--venue", help="binance or bybit")],
+    since: Annotated[str, typer.Option("--since", help="first bar, UTC, like 2025-10-01")],
+    until: Annotated[
+        str | None, typer.Option("--until", help="end, UTC, exclusive (default: now)")
+    ] = None,
+    timeframe: Annotated[str, typer.Option("--timeframe", help="1m to 1d")] = "1m",
+    folder: Annotated[
+        Path, typer.Option("--dir", help="the files go in a folder of the venue's name in here")
+    ] = Path("data"),
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="candles, mark or funding (again for more; default: all)"),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", help="ask this server, a twin, not the venue's own")
+    ] = None,
+) -> None:
+    """Download candles, mark prices and funding rates as a tape; goes on where it stopped."""
+
+    def begin() -> int:
+        plan = HistoryPlan(
+            symbol=symbol,
+            venue=venue,
+            timeframe=timeframe,
+            since_ns=_needed("--since", since, parse_utc),
+            until_ns=_flag("--until", until, parse_utc),
+            folder=folder,
+            base_url=base_url,
+            series=tuple(only or ("candles", "mark", "funding")),
+        )
+        return run_history(plan, Console(stderr=True))
 
     raise typer.Exit(_guarded(begin))
 

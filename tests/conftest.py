@@ -4,6 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast a busy machine draws examples says nothing about the laws under test. On CI the examples
+# are the same in every run, so that a landing is decided by the change; everywhere else they vary.
+settings.register_profile(
+    "aegis",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",
+)
+settings.load_profile("aegis")
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from aegis.core.errors import ConfigError, Problem
 from aegis.settings import AegisConfig, Resolved, Secrets, read_secrets, resolve
@@ -26,11 +27,44 @@ def load_settings(
     """
     path = config_path if config_path is not None else Path(DEFAULT_CONFIG)
     base = _read_config(path) if config_path is not None or path.exists() else None
-    dotenv = {k: v for k, v in dotenv_values(".env").items() if v is not None}
+    dotenv = read_dotenv(Path(".env"))
     environ = dict(os.environ)
     environ.pop("AEGIS_TEST_DATA", None)
     resolved = resolve(base, dotenv=dotenv, environ=environ, flags=flags)
     return resolved, read_secrets(dotenv, environ)
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """
+    Return the variables of a .env file, {} when there is none.
+
+    Raises:
+        ConfigError: a line that cannot be read, or a setting's name in lower case: neither may be
+            passed over, since the operator believes it is in force.
+    """
+    if not path.exists():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _dotenv_error(path, "the file", str(error), "save it as UTF-8 text") from None
+    values: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        where = f"line {binding.original.line}"
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise _dotenv_error(path, where, "(not shown)", "write NAME=value")
+        if binding.key is None or binding.value is None:
+            continue
+        if binding.key != binding.key.upper() and binding.key.upper().startswith("AEGIS_"):
+            raise _dotenv_error(path, where, binding.key, f"write {binding.key.upper()}")
+        values[binding.key] = binding.value
+    return values
+
+
+def _dotenv_error(path: Path, where: str, value: str, fix: str) -> ConfigError:
+    return ConfigError(
+        [Problem(name=f"{path} {where}", value=value, allowed="lines of NAME=value", fix=fix)]
+    )
 
 
 def _read_config(path: Path) -> AegisConfig:

@@ -6,6 +6,7 @@ calls on different lanes do not wait for each other. Protective requests get a l
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -55,6 +56,40 @@ class ThreadOffload:
             executor.shutdown(wait=wait, cancel_futures=True)
 
 
+class _Lane:
+    """One call at a time, first come first served; who gives up while waiting takes no turn."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the lane, waiting for the turn."""
+        if not self._taken:
+            self._taken = True
+            return
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+            else:
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the lane to the next in line, or free it."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken = False
+
+
 class InlineOffload:
     """
     Run calls inline on the loop, between two delays: the way out and the way back.
@@ -79,24 +114,20 @@ class InlineOffload:
         self._before_s = before_s
         self._after_s = after_s
         self._jitter = jitter
-        self._lane_free_at_s: dict[str, float] = {}
+        self._lanes: dict[str, _Lane] = {}
 
     async def __call__(self, fn: Callable[[], T], *, lane: str = "default") -> T:
         """Call *fn* on the loop once the lane is free and the way out is over."""
         loop = asyncio.get_running_loop()
-        begin_s = max(loop.time(), self._lane_free_at_s.get(lane, 0.0))
-        call_at_s = begin_s + self._delay_s(self._before_s)
+        mine = self._lanes.setdefault(lane, _Lane())
+        await mine.enter(loop)
+        call_at_s = loop.time() + self._delay_s(self._before_s)
         done_at_s = call_at_s + self._delay_s(self._after_s)
-        self._lane_free_at_s[lane] = done_at_s
         result: asyncio.Future[T] = loop.create_future()
         # Timers and not sleeps: a canceled caller must not keep a call that left from happening.
-        timer = loop.call_at(call_at_s, _call, loop, fn, result, done_at_s)
-        try:
-            return await result
-        except asyncio.CancelledError:
-            if loop.time() < begin_s:
-                timer.cancel()
-            raise
+        loop.call_at(call_at_s, _call, loop, fn, result, done_at_s)
+        loop.call_at(done_at_s, mine.leave)
+        return await result
 
     def _delay_s(self, fixed_s: float) -> float:
         return max(0.0, fixed_s + (self._jitter() if self._jitter else 0.0))

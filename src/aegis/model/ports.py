@@ -57,6 +57,9 @@ class VenueGateway(Protocol):
     async def start_streams(self, instruments: Sequence[Instrument], sink: MarketSink) -> None:
         """Open user and market streams; they keep themselves alive until `close`. User first."""
 
+    async def tell_missed_fills(self) -> None:
+        """Publish recent fills as FillReported, in case the stream lost one; known ones too."""
+
     async def snapshot(self) -> VenueSnapshot:
         """Return balance, positions and resting orders (conditional ones included), or raise."""
 

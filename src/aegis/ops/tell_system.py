@@ -90,6 +90,10 @@ def _stream_closed(event: StreamClosed, _: Memory) -> Line:
     return Line("WARNING", event.venue, f"FEED {event.stream} broke: {event.reason}")
 
 
+STEADY_LOOK: Final = "steady look"
+"""The snapshots taken at a steady pace tell nothing new to a person."""
+
+
 def _snapshot(event: SnapshotReported, _: Memory) -> Line:
     snapshot = event.snapshot
     open_count = sum(1 for report in snapshot.positions if report.qty_signed != 0)
@@ -97,7 +101,7 @@ def _snapshot(event: SnapshotReported, _: Memory) -> Line:
         f"ACCOUNT wallet {usdt(snapshot.balance.wallet)}, {plural(open_count, 'position')}, "
         f"{plural(len(snapshot.orders), 'resting order')} ({event.reason})"
     )
-    return Line("INFO", snapshot.venue, text)
+    return Line("DEBUG" if event.reason == STEADY_LOOK else "INFO", snapshot.venue, text)
 
 
 def _snapshot_wanted(event: SnapshotWanted, _: Memory) -> Line:

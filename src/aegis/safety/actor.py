@@ -31,6 +31,7 @@ from aegis.model.events import (
     OrderReported,
     PositionClosed,
     PositionOpened,
+    ProtectionFailed,
     SnapshotReported,
     VenueProtected,
 )
@@ -57,6 +58,8 @@ class _VenueBook:
     day: str = ""
     day_start_equity: Decimal | None = None
     day_locked: str = ""
+    protection_failures: int = 0
+    """Positions of this UTC day that had to be closed because no stop could be confirmed."""
     settles_mono_ns: int | None = None
     """Until then wallet and positions may tell of different moments; None: they agree."""
 
@@ -67,6 +70,8 @@ class _Reservation:
     notional: Decimal
 
 
+PROTECTION_FAILURES_MAX: Final = 2
+"""So many positions without a stop on one day, and the venue gets no more entries that day."""
 SETTLE_NS: Final = 1_000_000_000
 """A venue tells the wallet after a close and the fill itself in either order, within this."""
 ENDED_KEPT: Final = 10_000
@@ -115,6 +120,7 @@ class SafetyActor:
         bus.subscribe(EntryCompleted, self.on_entry_completed)
         bus.subscribe(EntryFailed, self.on_entry_failed)
         bus.subscribe(PositionClosed, self.on_position_closed)
+        bus.subscribe(ProtectionFailed, self.on_protection_failed)
         bus.subscribe(VenueProtected, self.on_venue_protected)
         bus.subscribe(KillSwitchPulled, self.on_kill_switch_pulled)
 
@@ -302,6 +308,23 @@ class SafetyActor:
         self._positions.pop(event.position.instrument_id, None)
         self._reservations.pop(event.position.position_id, None)
 
+    def on_protection_failed(self, event: ProtectionFailed) -> None:
+        """Stop opening what cannot be protected: each try costs fees and a naked moment."""
+        venue = event.instrument_id.venue
+        book = self._book(venue)
+        book.protection_failures += 1
+        if book.protection_failures < PROTECTION_FAILURES_MAX or book.day_locked:
+            return
+        now = self._clock.now_ns()
+        book.day = book.day or format_ns(now)[:10]
+        book.day_locked = (
+            f"{book.protection_failures} positions got no stop on {book.day}: "
+            "no entries until the next UTC day"
+        )
+        self._bus.publish(
+            EntriesHalted(ts_event=now, ts_recv=now, scope=venue.value, reason=book.day_locked)
+        )
+
     def on_venue_protected(self, event: VenueProtected) -> None:
         """Allow entries on a venue whose found positions all carry stops (R88)."""
         self._book(event.venue).protected = True
@@ -344,6 +367,7 @@ class SafetyActor:
         today = format_ns(now)[:10]
         if today != book.day:
             unlocked, book.day_locked = book.day_locked, ""
+            book.protection_failures = 0
             book.day, book.day_start_equity = today, equity
             self._bus.publish(
                 DayStarted(ts_event=now, ts_recv=now, venue=venue, day=today, equity=equity)

@@ -161,6 +161,14 @@ class AegisConfig:
         250, unit="ms", low=20, high=10_000, why="protective requests repeat at this pace"
     )
 
+    reconcile_interval_s: float = knob(
+        60.0,
+        unit="s",
+        low=5.0,
+        high=3600.0,
+        why="the venue is asked for everything so often while something is open there (R88)",
+    )
+
     # Venue connections
     binance_url: str = knob("", unit="URL", why="REST base; empty: the twin of this process")
     binance_ws_url: str = knob("", unit="URL", why="stream base; empty: from binance_url")

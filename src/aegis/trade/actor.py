@@ -4,8 +4,9 @@ what the venues report goes into the book, whose facts become events.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from aegis.core.bus import EventBus
@@ -54,6 +55,11 @@ from aegis.trade.once import Once
 from aegis.trade.signals import SignalDesk
 from aegis.trade.voice import TradeVoice
 
+STEADY_LOOK: Final = "steady look"
+"""Why the snapshots at a steady pace are taken; people are not told of each."""
+FILLS_PATIENCE_S: Final = 0.3
+FILLS_RETRY_S: Final = 2.0
+"""Executions may come after the order's own report; so long they are waited for."""
 MISMATCH_PATIENCE_S: Final = 2.0
 """A position report may overtake its fills; only a lasting difference is asked about."""
 
@@ -90,6 +96,8 @@ class TradeActor:
         self._entry_intents: dict[str, str] = {}
         self._reported_qty: dict[InstrumentId, Decimal] = {}
         self._doubts: set[InstrumentId] = set()
+        self._lacking: set[str] = set()
+        self._reconcile_s = config.reconcile_interval_s
         self._funding_seen: Once[tuple[Venue, str]] = Once()
         self.executors: Final = {
             venue: VenueExecutor(
@@ -105,9 +113,19 @@ class TradeActor:
         self._subscribe()
 
     def start(self) -> None:
-        """Start the executors' workers."""
-        for executor in self.executors.values():
+        """Start the executors' workers, and to look at each venue as a whole now and then."""
+        for venue, executor in self.executors.items():
             executor.start()
+            self._later(self._reconcile_s, partial(self._look_again, venue))
+
+    def _look_again(self, venue: Venue) -> None:
+        # A message may be lost on a stream that stays open: only asking finds that (R88).
+        self._later(self._reconcile_s, partial(self._look_again, venue))
+        if self.book.is_active(venue):
+            self.ask_snapshot(venue, STEADY_LOOK)
+
+    def _later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(delay_s, callback)
 
     def _subscribe(self) -> None:
         bus = self._bus
@@ -232,8 +250,26 @@ class TradeActor:
     # --- what the venues report ------------------------------------------------------------------
 
     def on_order_reported(self, event: OrderReported) -> None:
-        """Move our order forward."""
-        self._publish(self.book.on_report(event.report))
+        """Move our order forward; fills the venue counts and nobody told are asked for."""
+        report = event.report
+        self._publish(self.book.on_report(report))
+        order_id = report.client_order_id
+        if self.book.lacks_fills(order_id) and order_id not in self._lacking:
+            self._lacking.add(order_id)
+            venue = report.instrument_id.venue
+            self._later(FILLS_PATIENCE_S, partial(self._ask_for_fills, venue, order_id))
+
+    def _ask_for_fills(self, venue: Venue, order_id: str) -> None:
+        self._lacking.discard(order_id)
+        if self.book.lacks_fills(order_id):
+            self.ask_snapshot(venue, f"fills of {order_id} did not arrive")
+            self._lacking.add(order_id)
+            self._later(FILLS_RETRY_S, partial(self._ask_for_fills, venue, order_id))
+
+    def is_known(self, request: OrderRequest) -> bool:
+        """Say whether the venue's word about *request* came by another way meanwhile."""
+        order = self.book.orders.get(request.client_order_id)
+        return order is None or order.status.is_working or order.status.is_terminal
 
     def on_fill_reported(self, event: FillReported) -> None:
         """Count the fill."""

@@ -142,6 +142,15 @@ class Book:
             )
         return facts + self._settle(order)
 
+    def is_active(self, venue: Venue) -> bool:
+        """Say whether a position is open or an entry under way on *venue*."""
+        return any(i.venue is venue for i in (*self.positions, *self._entries))
+
+    def lacks_fills(self, client_order_id: str) -> bool:
+        """Say whether the venue counts more filled of this order than fills have come."""
+        order = self.orders.get(client_order_id)
+        return order is not None and order.venue_filled_qty > order.filled_qty
+
     # --- fills -----------------------------------------------------------------------------------
 
     def on_fill(self, fill: Fill, now_ns: int) -> list[Fact]:

@@ -71,6 +71,9 @@ class ExecutorEvents(Protocol):
     def on_completed(self, intent: TradeIntent, *, ok: bool, outcome: str, refusal: str) -> None:
         """Hear that the intent's request ended."""
 
+    def is_known(self, request: OrderRequest) -> bool:
+        """Say whether the venue's word about *request* came by another way meanwhile."""
+
     def on_snapshot(self, snapshot: VenueSnapshot, reason: str) -> None:
         """Hear a snapshot that was asked for."""
 
@@ -320,6 +323,11 @@ class VenueExecutor:
                 delay_s = max(delay_s, self._throttled_until - loop.time())
             await asyncio.sleep(delay_s)
             attempt += 1
+            if self._events.is_known(request):
+                self._events.on_completed(
+                    intent, ok=True, outcome=f"{why}; the stream told of it", refusal=""
+                )
+                return
             try:
                 report = await self._gateway.query(
                     request.instrument_id,
@@ -414,6 +422,7 @@ class VenueExecutor:
         while True:
             self._snapshot_running = True
             try:
+                await self._gateway.tell_missed_fills()
                 return await self._gateway.snapshot()
             except VenueError as error:
                 self._note_throttle(error)

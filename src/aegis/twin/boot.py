@@ -285,7 +285,6 @@ def build_twin(
         faces[venue] = face_type(
             _as_engine(engine), api_key=api_key, api_secret=api_secret, wall_ms=wall_ms
         )
-    players: list[BinanceFace] = []
     if market.raw is not None:
         engine = _raw_engine(market.raw, shape, start_ns)
         meters[RAW_FEED_VENUE] = _meter(engine)
@@ -298,7 +297,8 @@ def build_twin(
             recorded={market.raw.symbol: RecordedFrames(market.raw, start_ns)},
         )
         faces[RAW_FEED_VENUE] = face
-        players.append(face)
+    # Its recorded frames and its countdowns are due at times the engines do not know.
+    players = [face for face in faces.values() if isinstance(face, BinanceFace)]
     return Twin(
         market=market,
         world=TwinWorld(engines, players=players),

@@ -23,8 +23,9 @@ class TwinServer:
     Serves *face* on *host* and *port* (0: any free one).
 
     *before_request* runs before every request, message and connection, *after_request* after it.
-    *stream_delay_s*: the least time a stream's frame waits before it is written; pybit drops an
-    answer that comes before it has noted its question, about 5 ms (venues.md 4.3). A fault seam that raises ConnectionError or TimeoutError has the connection cut.
+    *stream_delay_s* is the least time a stream's frame waits before it is written: pybit drops an
+    answer that comes within about 5 ms, before it has noted its question (venues.md 4.3). A fault
+    seam that raises ConnectionError or TimeoutError has the connection cut.
     """
 
     def __init__(

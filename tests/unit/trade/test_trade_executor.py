@@ -111,6 +111,9 @@ class FakeVenue:
         """Not used here."""
         raise NotImplementedError
 
+    async def tell_missed_fills(self) -> None:
+        """Nothing was missed here."""
+
     async def snapshot(self) -> VenueSnapshot:
         """Return an empty account, after a second."""
         self.snapshots += 1

@@ -26,10 +26,12 @@ class AccountDesk:
         engine: Engine,
         formats: dict[str, SymbolFormat],
         on_leverage: Callable[[str, int], None],
+        on_countdown: Callable[[str, int], None],
     ) -> None:
         self._engine = engine
         self._formats = formats
         self._on_leverage = on_leverage
+        self._on_countdown = on_countdown
 
     # Balances and positions.
 
@@ -248,15 +250,12 @@ class AccountDesk:
         }
 
     def countdown(self, params: Params) -> dict[str, Any]:
-        """
-        Answer POST countdownCancelAll without counting down.
-
-        Unsure: whether it would cancel algo orders (venues.md 1.2).
-        """
+        """Answer POST countdownCancelAll."""
         symbol = self._symbol(params)
         countdown_ms = params.integer("countdownTime")
-        if countdown_ms is None:
+        if countdown_ms is None or countdown_ms < 0:
             raise missing("countdownTime")
+        self._on_countdown(symbol, countdown_ms)
         return {"symbol": symbol, "countdownTime": str(countdown_ms)}
 
     # Figures.

@@ -8,12 +8,14 @@ from aegis.core.transport import HttpRequest, HttpResponse
 from aegis.twin.binance.account import AccountDesk
 from aegis.twin.binance.algos import AlgoDesk
 from aegis.twin.binance.auth import Gatekeeper
+from aegis.twin.binance.countdown import Countdowns
 from aegis.twin.binance.json import LabelBook, SymbolFormat
 from aegis.twin.binance.limits import UsageCounter
 from aegis.twin.binance.market import MarketDesk
+from aegis.twin.binance.market_session import MarketSession
 from aegis.twin.binance.orders import OrderDesk
 from aegis.twin.binance.rest import RestDesk, build_routes
-from aegis.twin.binance.stream import MARKET, PUBLIC, MarketHub, MarketSession
+from aegis.twin.binance.stream import MARKET, PUBLIC, MarketHub
 from aegis.twin.binance.user import UserSink, UserStream
 from aegis.twin.binance.ws_api import OrderEntrySession
 from aegis.twin.engine.api import (
@@ -61,11 +63,13 @@ class BinanceFace:
         self._hub = MarketHub(engine, formats, self.recorded)
         self._gate = Gatekeeper(api_key=api_key, api_secret=api_secret, wall_ms=wall_ms)
         self._usage = UsageCounter(wall_ms)
+        self._countdowns = Countdowns(engine, self._user.flush)
+        self._market = MarketDesk(engine, formats, wall_ms, self.recorded, self._hub.note_snapshot)
         self._routes = build_routes(
-            MarketDesk(engine, formats, wall_ms, self.recorded),
+            self._market,
             OrderDesk(engine, formats, labels, self._user.on_amending),
             AlgoDesk(engine, formats, labels),
-            AccountDesk(engine, formats, self._user.on_leverage),
+            AccountDesk(engine, formats, self._user.on_leverage, self._countdowns.set),
             self._user,
         )
         self._rest = RestDesk(self._routes, self._gate, self._usage)
@@ -113,13 +117,15 @@ class BinanceFace:
         )
 
     def next_event_ns(self) -> int | None:
-        """Return when the next recorded frame is due, None without a recording or after it."""
-        coming = (recorded.next_event_ns() for recorded in self.recorded.values())
+        """Return when the next recorded frame or end of a countdown is due, None for neither."""
+        coming = [recorded.next_event_ns() for recorded in self.recorded.values()]
+        coming.append(self._countdowns.next_event_ns())
         return min((at_ns for at_ns in coming if at_ns is not None), default=None)
 
     def advance(self, to_ns: int) -> None:
-        """Send the recorded frames that are due by *to_ns*."""
+        """Send the recorded frames that are due by *to_ns*, and end the countdowns."""
         self._hub.play(to_ns)
+        self._countdowns.advance(to_ns)
 
     def expire_listen_key(self) -> None:
         """Let the listen key expire: its streams hear of it, stay open and fall silent."""
@@ -167,6 +173,8 @@ class BinanceFace:
 
     def on_quote(self, quote: Quote) -> None:
         """Tell those who subscribe."""
+        if quote.ts_ns > self._market.funding_due_ns[quote.symbol]:
+            self._market.note_funding(quote.symbol)
         self._hub.on_quote(quote)
 
     def on_kline(

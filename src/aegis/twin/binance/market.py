@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aegis.twin.binance.auth import Params
+from aegis.twin.binance.day import day_ticker
 from aegis.twin.binance.errors import ApiError, from_refusal
-from aegis.twin.binance.json import NS_PER_MS, SymbolFormat, plain
-from aegis.twin.engine.api import Bar, Engine, Reason, Refused, TwinInstrument
+from aegis.twin.binance.json import NS_PER_MS, SymbolFormat, plain, trade_row
+from aegis.twin.engine.api import Bar, Engine, Quote, Reason, Refused, TwinInstrument
 from aegis.twin.tape.raw_player import RecordedFrames
 
 _MINUTE_NS: Final = 60_000_000_000
@@ -31,6 +32,8 @@ INTERVALS_NS: Final = {
 _PX_MAX: Final = 1_000_000
 _KLINES_LIMIT: Final = 500
 _KLINES_LIMIT_MAX: Final = 1500
+_FUNDING_LIMIT: Final = 100
+_FUNDING_LIMIT_MAX: Final = 1000
 _DEPTH_LIMIT: Final = 500
 _DEPTH_LIMITS: Final = frozenset({5, 10, 20, 50, 100, 500, 1000})
 
@@ -44,11 +47,18 @@ class MarketDesk:
         formats: dict[str, SymbolFormat],
         wall_ms: Callable[[], int],
         recorded: Mapping[str, RecordedFrames],
+        on_book: Callable[[str, list[list[str]], list[list[str]]], None],
     ) -> None:
         self._engine = engine
+        self._on_book = on_book
         self._recorded = recorded
         self._formats = formats
         self._wall_ms = wall_ms
+        self._funding_seen: dict[str, dict[int, str]] = {one: {} for one in engine.instruments}
+        self.funding_due_ns: dict[str, int] = {}
+        """When the coming rate of each symbol is paid; the face asks for the next one then."""
+        for symbol in engine.instruments:
+            self.note_funding(symbol)
 
     def ping(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
         """Answer ping."""
@@ -89,13 +99,12 @@ class MarketDesk:
         form = self._formats[symbol]
         bids, asks = self._engine.depth(symbol, limit)
         now_ms = self._now_ms()
-        return {
-            "lastUpdateId": now_ms,
-            "E": now_ms,
-            "T": now_ms,
+        book = {
             "bids": [[form.px(price), form.qty(qty)] for price, qty in bids],
             "asks": [[form.px(price), form.qty(qty)] for price, qty in asks],
         }
+        self._on_book(symbol, book["bids"], book["asks"])
+        return {"lastUpdateId": now_ms, "E": now_ms, "T": now_ms, **book}
 
     def book_ticker(self, params: Params) -> Any:
         """Answer ticker/bookTicker: an object for one symbol, an array for all."""
@@ -122,22 +131,90 @@ class MarketDesk:
             for each in self._engine.instruments.values()
         ]
 
+    def note_funding(self, symbol: str) -> None:
+        """Remember the coming funding rate, for the history."""
+        rate, next_ns = self._engine.funding_rate(symbol)
+        self._funding_seen[symbol][next_ns] = f"{rate:.8f}"
+        self.funding_due_ns[symbol] = next_ns
+
     def funding_rate(self, params: Params) -> list[dict[str, Any]]:
-        """Answer fundingRate with the coming rate alone: the engine keeps no earlier ones."""
-        symbol = self._symbol(params)
-        rate, time_ns = self._engine.funding_rate(symbol)
-        return [
+        """Answer fundingRate, oldest first: the rates paid since the face began."""
+        symbols = [self._symbol(params)] if params.get("symbol") else list(self._engine.instruments)
+        start_ms = params.integer("startTime")
+        end_ms = params.integer("endTime")
+        rows = [
             {
                 "symbol": symbol,
-                "fundingRate": f"{rate:.8f}",
+                "fundingRate": rate,
                 "fundingTime": time_ns // NS_PER_MS,
                 "markPrice": f"{self._engine.quote(symbol).mark:.8f}",
             }
+            for symbol in symbols
+            for time_ns, rate in sorted(self._funding_seen[symbol].items())
+            if time_ns <= self._engine.now_ns
+            and (start_ms is None or time_ns // NS_PER_MS >= start_ms)
+            and (end_ms is None or time_ns // NS_PER_MS <= end_ms)
+        ]
+        limit = max(1, min(params.integer("limit") or _FUNDING_LIMIT, _FUNDING_LIMIT_MAX))
+        return rows[:limit] if start_ms is not None else rows[-limit:]
+
+    def day(self, params: Params) -> Any:
+        """Answer ticker/24hr."""
+        return self._one_or_all(
+            params, lambda symbol: day_ticker(self._engine, self._formats[symbol])
+        )
+
+    def trades(self, params: Params) -> list[dict[str, Any]]:
+        """Answer trades with the account's own fills: the twin has no other prints."""
+        rows = []
+        for fill in self._engine.fills(self._symbol(params)):
+            trade = trade_row(fill, self._formats[fill.order.spec.symbol])
+            row = {key: trade[key] for key in ("id", "price", "qty", "quoteQty", "time")}
+            rows.append({**row, "isBuyerMaker": trade["buyer"] == trade["maker"]})
+        return rows[-min(params.integer("limit") or 500, 1000) :]
+
+    def aggregate_trades(self, params: Params) -> list[dict[str, Any]]:
+        """Answer aggTrades with the account's own fills, each alone."""
+        return [
+            {
+                "a": row["id"],
+                "p": row["price"],
+                "q": row["qty"],
+                "nq": row["qty"],
+                "f": row["id"],
+                "l": row["id"],
+                "T": row["time"],
+                "m": row["isBuyerMaker"],
+            }
+            for row in self.trades(params)
         ]
 
     def klines(self, params: Params) -> list[list[Any]]:
         """Answer klines: twelve columns, the open bar last."""
-        symbol = self._symbol(params)
+        return self._klines(params, self._symbol(params), lambda _quote: 0.0)
+
+    def continuous_klines(self, params: Params) -> list[list[Any]]:
+        """Answer continuousKlines: the pair's perpetual is the symbol itself."""
+        if params.required("contractType") != "PERPETUAL":
+            raise ApiError(-1130, "Data sent for parameter 'contractType' is not valid.")
+        return self._klines(params, self._symbol(params, "pair"), lambda _quote: 0.0)
+
+    def mark_klines(self, params: Params) -> list[list[Any]]:
+        """
+        Answer markPriceKlines: the bars of the last price, moved by the basis of now.
+
+        The engine keeps no bars of the mark; where a tape has no mark file both are the same.
+        """
+        return self._klines(params, self._symbol(params), lambda quote: quote.mark - quote.last)
+
+    def index_klines(self, params: Params) -> list[list[Any]]:
+        """Answer indexPriceKlines, made as those of the mark."""
+        symbol = self._symbol(params, "pair")
+        return self._klines(params, symbol, lambda quote: quote.index - quote.last)
+
+    def _klines(
+        self, params: Params, symbol: str, basis_of: Callable[[Quote], float]
+    ) -> list[list[Any]]:
         timeframe_ns = INTERVALS_NS.get(params.required("interval"))
         if timeframe_ns is None:
             raise ApiError(-1120, "Invalid interval.")
@@ -151,7 +228,8 @@ class MarketDesk:
             min(params.integer("limit") or _KLINES_LIMIT, _KLINES_LIMIT_MAX),
         )
         form = self._formats[symbol]
-        return [_kline_row(open_ns, timeframe_ns, bar, form) for open_ns, bar in rows]
+        basis = basis_of(self._engine.quote(symbol))
+        return [_kline_row(open_ns, timeframe_ns, bar, form, basis) for open_ns, bar in rows]
 
     def _one_or_all(self, params: Params, row: Callable[[str], dict[str, Any]]) -> Any:
         if params.get("symbol"):
@@ -193,8 +271,8 @@ class MarketDesk:
             "time": quote.ts_ns // NS_PER_MS,
         }
 
-    def _symbol(self, params: Params) -> str:
-        symbol = params.required("symbol")
+    def _symbol(self, params: Params, name: str = "symbol") -> str:
+        symbol = params.required(name)
         if symbol not in self._engine.instruments:
             raise from_refusal(Refused(Reason.UNKNOWN_SYMBOL))
         return symbol
@@ -290,15 +368,17 @@ def _filters(instrument: TwinInstrument, form: SymbolFormat) -> list[dict[str, A
     ]
 
 
-def _kline_row(open_ns: int, timeframe_ns: int, bar: Bar, form: SymbolFormat) -> list[Any]:
+def _kline_row(
+    open_ns: int, timeframe_ns: int, bar: Bar, form: SymbolFormat, basis: float
+) -> list[Any]:
     # The tape knows no quote volume and no taker side: volume at the close, and half of it.
     turnover = bar.volume * bar.close
     return [
         open_ns // NS_PER_MS,
-        form.px(bar.open),
-        form.px(bar.high),
-        form.px(bar.low),
-        form.px(bar.close),
+        form.px(bar.open + basis),
+        form.px(bar.high + basis),
+        form.px(bar.low + basis),
+        form.px(bar.close + basis),
         form.qty(bar.volume),
         (open_ns + timeframe_ns) // NS_PER_MS - 1,
         f"{turnover:.8f}",

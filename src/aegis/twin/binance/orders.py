@@ -22,6 +22,7 @@ from aegis.twin.binance.json import (
     LabelBook,
     OrderLabel,
     SymbolFormat,
+    is_terminal,
     order_answer,
     order_row,
     trade_row,
@@ -141,6 +142,14 @@ class OrderDesk(Desk):
         """Answer GET order."""
         self._instrument(params)
         return self._row(self._regular(params, NO_SUCH_ORDER))
+
+    def query_open(self, params: Params) -> dict[str, Any]:
+        """Answer GET openOrder: one that is not open does not exist there."""
+        self._instrument(params)
+        order = self._regular(params, NO_SUCH_ORDER)
+        if is_terminal(order):
+            raise ApiError(*NO_SUCH_ORDER)
+        return self._row(order)
 
     def open(self, params: Params) -> list[dict[str, Any]]:
         """Answer GET openOrders; conditional orders are not among them."""

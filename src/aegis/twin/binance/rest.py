@@ -123,6 +123,14 @@ def _market_routes(desk: MarketDesk) -> dict[tuple[str, str], Route]:
         ("GET", "/fapi/v2/ticker/price"): Route(desk.price, free, 1, 2),
         ("GET", "/fapi/v1/premiumIndex"): Route(desk.premium_index, free, 1, 10),
         ("GET", "/fapi/v1/klines"): Route(desk.klines, free, weigh=_kline_weight),
+        ("GET", "/fapi/v1/continuousKlines"): Route(
+            desk.continuous_klines, free, weigh=_kline_weight
+        ),
+        ("GET", "/fapi/v1/markPriceKlines"): Route(desk.mark_klines, free, weigh=_kline_weight),
+        ("GET", "/fapi/v1/indexPriceKlines"): Route(desk.index_klines, free, weigh=_kline_weight),
+        ("GET", "/fapi/v1/ticker/24hr"): Route(desk.day, free, 1, 40),
+        ("GET", "/fapi/v1/trades"): Route(desk.trades, free, 5),
+        ("GET", "/fapi/v1/aggTrades"): Route(desk.aggregate_trades, free, 20),
         ("GET", "/fapi/v1/fundingRate"): Route(desk.funding_rate, free),
         ("GET", "/fapi/v1/fundingInfo"): Route(desk.funding_info, free, 0),
     }
@@ -138,6 +146,7 @@ def _order_routes(desk: OrderDesk, algos: AlgoDesk) -> dict[tuple[str, str], Rou
         ("POST", "/fapi/v1/batchOrders"): Route(desk.place_batch, signed, 5, orders=5),
         ("DELETE", "/fapi/v1/batchOrders"): Route(desk.cancel_batch),
         ("GET", "/fapi/v1/openOrders"): Route(desk.open, signed, 1, 40),
+        ("GET", "/fapi/v1/openOrder"): Route(desk.query_open),
         ("GET", "/fapi/v1/allOrders"): Route(desk.all, signed, 5),
         ("DELETE", "/fapi/v1/allOpenOrders"): Route(desk.cancel_all),
         ("POST", "/fapi/v1/algoOrder"): Route(algos.place, signed, 0, orders=1),

@@ -1,25 +1,40 @@
 """Market streams: topics, their frames as bytes, and the sessions that subscribe to them."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import attrs
 import orjson
 
+from aegis.twin.binance.day import day_frame
+from aegis.twin.binance.diff_depth import DiffBook
+from aegis.twin.binance.frames import (
+    agg_trade_template,
+    book_template,
+    continuous_kline_template,
+    kline_template,
+    mark_template,
+    trade_template,
+)
 from aegis.twin.binance.json import NS_PER_MS, SymbolFormat
 from aegis.twin.binance.market import INTERVALS_NS
 from aegis.twin.engine.api import Bar, Engine, Quote
 from aegis.twin.tape.raw_feed import DEPTH, QUOTE
 from aegis.twin.tape.raw_player import RecordedFrames
 
-_NAME: Final = re.compile(r"([a-z0-9_]+)@([A-Za-z0-9]+(?:_[0-9]+[mhdwM])?)(?:@([0-9]+m?s))?")
+_NAME: Final = re.compile(
+    r"([a-z0-9]+)(?:_(perpetual))?@([A-Za-z0-9]+(?:_[0-9]+[mhdwM])?)(?:@([0-9]+m?s))?"
+)
 _DEPTHS: Final = {"depth5": 5, "depth10": 10, "depth20": 20}
 _DEPTH_PERIODS_MS: Final = {"": 250, "100ms": 100, "250ms": 250, "500ms": 500}
 # A recorded diff stream is played at its own pace under every name (venues.md 2.6).
 _DIFF_SPEEDS: Final = frozenset({"", "0ms", *_DEPTH_PERIODS_MS})
 _KLINE_PERIOD_MS: Final = 250
 _MARK_PERIODS_MS: Final = {"": 3000, "1s": 1000}
+_KLINE_WORDS: Final = {False: "kline", True: "continuousKline"}
+_DIFF_LEVELS: Final = 1000
+_DAY_PERIODS_MS: Final = {"ticker": 2000, "miniTicker": 500}
 
 PUBLIC: Final = "public"
 MARKET: Final = "market"
@@ -45,6 +60,7 @@ class Topic:
     head: bytes = b""
     last_period: int = -1
     count: int = 0
+    diff: DiffBook | None = None
 
     def due(self, now_ms: int) -> bool:
         """Say whether the topic sends at *now_ms*, once in each period."""
@@ -75,6 +91,7 @@ class _SymbolTopics:
     depths: tuple[Topic, ...] = ()
     diffs: tuple[Topic, ...] = ()
     trades: tuple[Topic, ...] = ()
+    days: tuple[Topic, ...] = ()
     last_px: float = 0.0
 
 
@@ -96,7 +113,7 @@ class MarketHub:
         self._recorded = recorded
         self._topics: dict[str, Topic] = {}
         self._symbols: dict[str, _SymbolTopics] = {}
-        self._klines: dict[tuple[str, int], Topic] = {}
+        self._klines: dict[tuple[str, int], tuple[Topic, ...]] = {}
         self._update_id = 0
 
     def subscribe(self, name: str, category: str, send: Send, *, wrapped: bool) -> bool:
@@ -129,7 +146,7 @@ class MarketHub:
             self._index(name)
 
     def on_quote(self, quote: Quote) -> None:
-        """Send what a quote changes: bookTicker, markPrice, aggTrade, partial depth."""
+        """Send what a quote changes: bookTicker, markPrice, trades, depth, the day's figures."""
         topics = self._symbols.get(quote.symbol)
         if topics is None:
             return
@@ -156,9 +173,41 @@ class MarketHub:
             topics.last_px = quote.last
             for topic in topics.trades:
                 topic.send(_trade(topic, quote, now_ms, taker_sold=taker_sold))
+        if topics.depths or topics.diffs or topics.days:
+            self._send_sampled(topics, quote, now_ms)
+
+    def _send_sampled(self, topics: _SymbolTopics, quote: Quote, now_ms: int) -> None:
         for topic in topics.depths:
             if topic.due(now_ms):
                 topic.send(self._depth(topic, quote.symbol, now_ms))
+        for topic in topics.diffs:
+            if topic.diff is not None and topic.due(now_ms):
+                self._send_diff(topic, topic.diff, quote.symbol, now_ms)
+        for topic in topics.days:
+            if topic.due(now_ms):
+                mini = topic.name.endswith("@miniTicker")
+                topic.send(day_frame(self._engine, self._formats[quote.symbol], mini=mini))
+
+    def note_snapshot(
+        self, symbol: str, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]
+    ) -> None:
+        """Hear of a book given out over REST: the diffs that follow speak of all its levels."""
+        topics = self._symbols.get(symbol)
+        for topic in () if topics is None else topics.diffs:
+            if topic.diff is not None:
+                topic.diff.note_snapshot(bids, asks)
+
+    def _send_diff(self, topic: Topic, diff: DiffBook, symbol: str, now_ms: int) -> None:
+        form = self._formats[symbol]
+        bids, asks = self._engine.depth(symbol, _DIFF_LEVELS)
+        frame = diff.frame(
+            form.symbol,
+            now_ms,
+            {form.px(price): form.qty(qty) for price, qty in bids},
+            {form.px(price): form.qty(qty) for price, qty in asks},
+        )
+        if frame is not None:
+            topic.send(frame)
 
     def play(self, to_ns: int) -> None:
         """Send every recorded frame that is due by *to_ns*, as it was recorded."""
@@ -169,9 +218,13 @@ class MarketHub:
         self, symbol: str, timeframe_ns: int, open_ns: int, bar: Bar, *, closed: bool
     ) -> None:
         """Send a bar to those who watch its time frame."""
-        topic = self._klines.get((symbol, timeframe_ns))
-        if topic is None or not (closed or topic.due(self._engine.now_ns // NS_PER_MS)):
-            return
+        for topic in self._klines.get((symbol, timeframe_ns), ()):
+            if closed or topic.due(self._engine.now_ns // NS_PER_MS):
+                self._send_kline(topic, timeframe_ns, open_ns, bar, closed=closed)
+
+    def _send_kline(
+        self, topic: Topic, timeframe_ns: int, open_ns: int, bar: Bar, *, closed: bool
+    ) -> None:
         # The tape knows no quote volume and no taker side: volume at the close, and half of it.
         turnover = bar.volume * bar.close
         topic.send(
@@ -239,43 +292,39 @@ class MarketHub:
         match = _NAME.fullmatch(name)
         if match is None:
             return None
-        symbol, kind, speed = match[1].upper(), match[2], match[3] or ""
+        symbol, kind, speed = match[1].upper(), match[3], match[4] or ""
         form = self._formats.get(symbol)
         if form is None:
             return None
-        head = b'{"stream":"%b","data":' % name.encode()
-        if kind == "bookTicker" and not speed:
-            return Topic(name, PUBLIC, _book_template(form), head=head)
-        if kind == "depth" and speed in _DIFF_SPEEDS and symbol in self._recorded:
-            return Topic(name, PUBLIC, b"", head=head)
-        if kind in _DEPTHS and speed in _DEPTH_PERIODS_MS:
-            period_ms = _DEPTH_PERIODS_MS[speed]
-            return Topic(name, PUBLIC, b"", period_ms, _DEPTHS[kind], head=head)
-        if kind == "markPrice" and speed in _MARK_PERIODS_MS:
-            return Topic(name, MARKET, _mark_template(form), _MARK_PERIODS_MS[speed], head=head)
-        if kind == "aggTrade" and not speed:
-            return Topic(name, MARKET, _trade_template(form), head=head)
-        interval = kind.removeprefix("kline_")
-        if kind.startswith("kline_") and interval in INTERVALS_NS and not speed:
+        topic = _kline_topic(name, form, kind, speed, continuous=match[2] is not None)
+        if topic is None and match[2] is None:
+            topic = _book_topic(name, form, kind, speed) or _price_topic(name, form, kind, speed)
+        if topic is None:
+            return None
+        topic.head = b'{"stream":"%b","data":' % name.encode()
+        if kind == "depth" and symbol not in self._recorded:
+            topic.period_ms = _DEPTH_PERIODS_MS.get(speed, _DEPTH_PERIODS_MS["100ms"])
+            topic.diff = DiffBook(self._engine.now_ns // NS_PER_MS)
+        elif "line_" in kind and symbol in self._recorded:
             # A recording quotes many times as often as a bar is told (venues.md 2.6).
-            period_ms = _KLINE_PERIOD_MS if symbol in self._recorded else 0
-            return Topic(name, MARKET, _kline_template(form, interval), period_ms, head=head)
-        return None
+            topic.period_ms = _KLINE_PERIOD_MS
+        return topic
 
     def _index(self, name: str) -> None:
-        stem, _, kind = name.partition("@")
-        symbol = stem.upper()
-        if kind.startswith("kline_"):
-            self._index_kline(name, symbol, INTERVALS_NS[kind.removeprefix("kline_")])
+        match = _NAME.fullmatch(name)
+        assert match is not None, name
+        symbol, kind = match[1].upper(), match[3]
+        if "line_" in kind:
+            self._index_klines(symbol, INTERVALS_NS[kind.rpartition("_")[2]])
             return
         mine = [
             (other.partition("@")[2], topic)
             for other, topic in self._topics.items()
-            if other.partition("@")[0] == stem
+            if other.partition("@")[0] == match[1]
         ]
 
-        def named(start: str) -> tuple[Topic, ...]:
-            return tuple(topic for each, topic in mine if each.startswith(start))
+        def named(*starts: str) -> tuple[Topic, ...]:
+            return tuple(topic for each, topic in mine if each.startswith(starts))
 
         known = self._symbols.get(symbol) or _SymbolTopics()
         known.books = named("bookTicker")
@@ -283,134 +332,63 @@ class MarketHub:
         depths = named("depth")
         known.depths = tuple(topic for topic in depths if topic.levels)
         known.diffs = tuple(topic for topic in depths if not topic.levels)
-        known.trades = named("aggTrade")
-        if known.books or known.marks or depths or known.trades:
+        known.trades = named("aggTrade", "trade")
+        known.days = named("ticker", "miniTicker")
+        if known.books or known.marks or depths or known.trades or known.days:
             self._symbols[symbol] = known
         else:
             self._symbols.pop(symbol, None)
 
-    def _index_kline(self, name: str, symbol: str, timeframe_ns: int) -> None:
+    def _index_klines(self, symbol: str, timeframe_ns: int) -> None:
         key = (symbol, timeframe_ns)
-        topic = self._topics.get(name)
-        if topic is None:
-            self._klines.pop(key, None)
-            self._engine.unwatch(symbol, timeframe_ns)
-        else:
-            self._klines[key] = topic
+        topics = tuple(
+            topic
+            for name, topic in self._topics.items()
+            if (match := _NAME.fullmatch(name)) is not None
+            and match[1].upper() == symbol
+            and "line_" in match[3]
+            and INTERVALS_NS[match[3].rpartition("_")[2]] == timeframe_ns
+        )
+        if topics and key not in self._klines:
             self._engine.watch(symbol, timeframe_ns)
-
-
-def _play(recorded: RecordedFrames, now_ns: int, topics: _SymbolTopics | None) -> None:
-    hearers = {} if topics is None else {QUOTE: topics.books, DEPTH: topics.diffs}
-    for kind, frame in recorded.due(now_ns):
-        chosen = hearers.get(kind, ())
-        recorded.note(kind, heard=bool(chosen))
-        for topic in chosen:
-            topic.send(frame)
-
-
-class MarketSession:
-    """
-    One connection to market streams.
-
-    *category* public, market, or "" for the private path, where no market stream is heard.
-    """
-
-    def __init__(
-        self, hub: MarketHub, *, category: str, combined: bool, send: Send, names: list[str]
-    ) -> None:
-        self._hub = hub
-        self._category = category
-        self._combined = combined
-        self._send = send
-        self._names: dict[str, bool] = {}
-        for name in names:
-            self._subscribe(name)
-
-    def on_message(self, text: str) -> None:
-        """Answer SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS; the answer precedes data."""
-        try:
-            request = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            request = None
-        if not isinstance(request, dict):
-            self._reply({"error": {"code": 3, "msg": "Invalid JSON: expected a request object"}})
-            return
-        number = request.get("id")
-        method = request.get("method")
-        names = request.get("params") or []
-        if method == "LIST_SUBSCRIPTIONS":
-            self._reply({"result": list(self._names), "id": number})
-        elif method not in {"SUBSCRIBE", "UNSUBSCRIBE"} or not isinstance(names, list):
-            message = f"Invalid request: unknown variant `{method}`"
-            self._reply({"error": {"code": 2, "msg": message}, "id": number})
+        elif not topics and key in self._klines:
+            self._engine.unwatch(symbol, timeframe_ns)
+        if topics:
+            self._klines[key] = topics
         else:
-            self._reply({"result": None, "id": number})
-            for name in names:
-                if method == "SUBSCRIBE":
-                    self._subscribe(str(name))
-                else:
-                    self._unsubscribe(str(name))
-
-    def on_closed(self) -> None:
-        """Leave every stream."""
-        for name in list(self._names):
-            self._unsubscribe(name)
-
-    def _subscribe(self, name: str) -> None:
-        if name not in self._names:
-            self._names[name] = self._hub.subscribe(
-                name, self._category, self._send, wrapped=self._combined
-            )
-
-    def _unsubscribe(self, name: str) -> None:
-        if self._names.pop(name, False):
-            self._hub.unsubscribe(name, self._send)
-
-    def _reply(self, answer: dict[str, Any]) -> None:
-        self._send(orjson.dumps(answer))
+            self._klines.pop(key, None)
 
 
-# Templates are made once for a symbol, so that a frame costs one formatting.
+def _kline_topic(
+    name: str, form: SymbolFormat, kind: str, speed: str, *, continuous: bool
+) -> Topic | None:
+    word, _, interval = kind.rpartition("_")
+    if speed or interval not in INTERVALS_NS or word != _KLINE_WORDS[continuous]:
+        return None
+    make = continuous_kline_template if continuous else kline_template
+    return Topic(name, MARKET, make(form, interval))
 
 
-def _px(form: SymbolFormat) -> str:
-    return f"%.{form.px_digits}f"
+def _book_topic(name: str, form: SymbolFormat, kind: str, speed: str) -> Topic | None:
+    if kind == "bookTicker" and not speed:
+        return Topic(name, PUBLIC, book_template(form))
+    if kind == "depth" and speed in _DIFF_SPEEDS:
+        return Topic(name, PUBLIC, b"")
+    if kind in _DEPTHS and speed in _DEPTH_PERIODS_MS:
+        return Topic(name, PUBLIC, b"", _DEPTH_PERIODS_MS[speed], _DEPTHS[kind])
+    if kind == "trade" and not speed:
+        return Topic(name, PUBLIC, trade_template(form))
+    return None
 
 
-def _qty(form: SymbolFormat) -> str:
-    return f"%.{form.qty_digits}f"
-
-
-def _book_template(form: SymbolFormat) -> bytes:
-    px, qty = _px(form), _qty(form)
-    return (
-        f'{{"e":"bookTicker","u":%d,"E":%d,"T":%d,"s":"{form.symbol}",'
-        f'"b":"{px}","B":"{qty}","a":"{px}","A":"{qty}","st":1,"ps":"{form.symbol}"}}'
-    ).encode()
-
-
-def _mark_template(form: SymbolFormat) -> bytes:
-    return (
-        f'{{"e":"markPriceUpdate","E":%d,"s":"{form.symbol}","p":"%.8f","ap":"%.8f",'
-        f'"i":"%.8f","P":"%.8f","r":"%.8f","T":%d,"st":1}}'
-    ).encode()
-
-
-def _trade_template(form: SymbolFormat) -> bytes:
-    return (
-        f'{{"e":"aggTrade","E":%d,"a":%d,"s":"{form.symbol}","p":"{_px(form)}",'
-        f'"q":"{_qty(form)}","nq":"{_qty(form)}","f":%d,"l":%d,"T":%d,"m":%b,"st":1}}'
-    ).encode()
-
-
-def _kline_template(form: SymbolFormat, interval: str) -> bytes:
-    px, qty = _px(form), _qty(form)
-    return (
-        f'{{"e":"kline","E":%d,"s":"{form.symbol}","k":{{"t":%d,"T":%d,"s":"{form.symbol}",'
-        f'"i":"{interval}","f":0,"L":0,"o":"{px}","c":"{px}","h":"{px}","l":"{px}",'
-        f'"v":"{qty}","n":%d,"x":%b,"q":"%.8f","V":"{qty}","Q":"%.8f","B":"0"}}}}'
-    ).encode()
+def _price_topic(name: str, form: SymbolFormat, kind: str, speed: str) -> Topic | None:
+    if kind == "markPrice" and speed in _MARK_PERIODS_MS:
+        return Topic(name, MARKET, mark_template(form), _MARK_PERIODS_MS[speed])
+    if kind == "aggTrade" and not speed:
+        return Topic(name, MARKET, agg_trade_template(form))
+    if kind in _DAY_PERIODS_MS and not speed:
+        return Topic(name, MARKET, b"", _DAY_PERIODS_MS[kind])
+    return None
 
 
 def _trade(topic: Topic, quote: Quote, now_ms: int, *, taker_sold: bool) -> bytes:
@@ -420,3 +398,12 @@ def _trade(topic: Topic, quote: Quote, now_ms: int, *, taker_sold: bool) -> byte
     qty = quote.bid_qty if taker_sold else quote.ask_qty
     flag = b"true" if taker_sold else b"false"
     return topic.template % (now_ms, number, quote.last, qty, qty, number, number, now_ms, flag)
+
+
+def _play(recorded: RecordedFrames, now_ns: int, topics: _SymbolTopics | None) -> None:
+    hearers = {} if topics is None else {QUOTE: topics.books, DEPTH: topics.diffs}
+    for kind, frame in recorded.due(now_ns):
+        chosen = hearers.get(kind, ())
+        recorded.note(kind, heard=bool(chosen))
+        for topic in chosen:
+            topic.send(frame)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from aegis.core.transport import HttpRequest, HttpResponse
 from aegis.twin.bybit.account_rows import AccountRows
 from aegis.twin.bybit.auth import BybitAuth
+from aegis.twin.bybit.batch import BatchDesk
 from aegis.twin.bybit.json import Ids, side_word
 from aegis.twin.bybit.ledger import BybitLedger
 from aegis.twin.bybit.limits import RateLimits
@@ -17,6 +18,7 @@ from aegis.twin.bybit.private_feed import PrivateFeed
 from aegis.twin.bybit.rest import BybitRest, routes_of
 from aegis.twin.bybit.stream import PrivateSession, PublicSession, TradeSession
 from aegis.twin.bybit.trade import TradeDesk
+from aegis.twin.bybit.transactions import TransactionLog
 from aegis.twin.engine.api import (
     Bar,
     Engine,
@@ -61,13 +63,21 @@ class BybitFace:
         self._public = MarketFeed(engine)
         scope = OrderScope(engine, self._ledger.ids)
         self._trade = TradeDesk(engine, self._ledger, self._private, scope)
+        self._batches = BatchDesk(self._trade)
         orders = OrderQueries(engine, self._ledger, scope)
         position = PositionDesk(
             engine, self._ledger, rows, self._private, self._trade, scope, api_key
         )
         self._market = MarketDesk(engine, self._ledger, wall_ms)
         self._rest = BybitRest(
-            routes_of(self._market, self._trade, orders, position),
+            routes_of(
+                self._market,
+                self._trade,
+                self._batches,
+                orders,
+                position,
+                TransactionLog(engine, self._ledger.ids),
+            ),
             auth=self._auth,
             limits=self._limits,
             wall_ms=wall_ms,
@@ -97,7 +107,13 @@ class BybitFace:
                 return PrivateSession(self._private, self._auth, self._wall_ms, send, conn_id)
             case "/v5/trade":
                 return TradeSession(
-                    self._trade, self._auth, self._limits, self._wall_ms, send, conn_id
+                    self._trade,
+                    self._batches,
+                    self._auth,
+                    self._limits,
+                    self._wall_ms,
+                    send,
+                    conn_id,
                 )
             case _:
                 return None

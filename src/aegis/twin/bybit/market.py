@@ -17,7 +17,7 @@ from aegis.twin.bybit.ledger import BybitLedger
 from aegis.twin.bybit.market_feed import INTERVALS, ticker_row
 from aegis.twin.bybit.params import Params, cursor_text
 from aegis.twin.bybit.refusal import param_error
-from aegis.twin.engine.api import Bar, Engine, TwinInstrument
+from aegis.twin.engine.api import Bar, Engine, Quote, TwinInstrument
 
 _CATEGORIES: Final = frozenset({"linear", "inverse", "spot", "option"})
 
@@ -91,6 +91,36 @@ class MarketDesk:
 
     def kline(self, params: Params) -> Row:
         """List bars newest first, the open one at the top."""
+        instrument, bars = self._bars(params)
+        rows = [_kline_row(open_ns, bar, instrument) for open_ns, bar in bars]
+        return {"symbol": instrument.symbol, "category": "linear", "list": rows}
+
+    def mark_kline(self, params: Params) -> Row:
+        """
+        List bars of the mark price: those of the last price, moved by the basis of now.
+
+        The engine keeps no bars of the mark; where a tape has no mark file both are the same.
+        """
+        return self._moved_kline(params, lambda quote: quote.mark - quote.last)
+
+    def index_kline(self, params: Params) -> Row:
+        """List bars of the index price, made as those of the mark."""
+        return self._moved_kline(params, lambda quote: quote.index - quote.last)
+
+    def _moved_kline(self, params: Params, basis_of: Callable[[Quote], float]) -> Row:
+        instrument, bars = self._bars(params)
+        basis = basis_of(self._engine.quote(instrument.symbol))
+        rows = [
+            [ms_text(open_ns)]
+            + [
+                price_text(price + basis, instrument)
+                for price in (bar.open, bar.high, bar.low, bar.close)
+            ]
+            for open_ns, bar in bars
+        ]
+        return {"symbol": instrument.symbol, "category": "linear", "list": rows}
+
+    def _bars(self, params: Params) -> tuple[TwinInstrument, list[tuple[int, Bar]]]:
         instrument = self._instrument(params)
         word = params.required("interval")
         if word not in INTERVALS:
@@ -103,8 +133,7 @@ class MarketDesk:
             None if end is None else end * NS_PER_MS,
             params.limit(default=200, maximum=1000),
         )
-        rows = [_kline_row(open_ns, bar, instrument) for open_ns, bar in reversed(bars)]
-        return {"symbol": instrument.symbol, "category": "linear", "list": rows}
+        return instrument, bars[::-1]
 
     def recent_trades(self, params: Params) -> Row:
         """List the account's own fills, newest first: the twin has no other prints."""

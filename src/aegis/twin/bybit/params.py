@@ -81,6 +81,14 @@ class Params:
         asked = self.integer("limit")
         return default if asked is None else max(1, min(asked, maximum))
 
+    def objects(self, name: str, *, also: Sequence[str] = ()) -> "list[Params]":
+        """Return a list of objects as parameters, each with the values of *also* of this one."""
+        values = self._values.get(name)
+        if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+            raise param_error(f"params error: {name} invalid")
+        shared = {key: self._values[key] for key in also if key in self._values}
+        return [Params({**shared, **one}) for one in values]
+
     def cursor(self) -> int | None:
         """Return the number inside the page cursor, None when there is none."""
         value = self.get("cursor")

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from aegis.twin.bybit.auth import BybitAuth, check_window
+from aegis.twin.bybit.batch import BatchAnswer, BatchDesk
 from aegis.twin.bybit.json import Row
 from aegis.twin.bybit.limits import RateLimits
 from aegis.twin.bybit.market_feed import MarketFeed
@@ -186,6 +187,7 @@ class TradeSession:
     def __init__(
         self,
         trade: TradeDesk,
+        batches: BatchDesk,
         auth: BybitAuth,
         limits: RateLimits,
         wall_ms: Callable[[], int],
@@ -199,14 +201,17 @@ class TradeSession:
         self._conn_id = conn_id
         self._authorized = False
         self._request_ids: deque[str] = deque(maxlen=REQUEST_IDS_MAX)
-        self._handlers: Mapping[str, tuple[str, Callable[[Params], Row]]] = {
+        self._handlers: Mapping[str, tuple[str, Callable[[Params], Row | BatchAnswer]]] = {
             "order.create": ("/v5/order/create", trade.create),
             "order.amend": ("/v5/order/amend", trade.amend),
             "order.cancel": ("/v5/order/cancel", trade.cancel),
+            "order.create-batch": ("/v5/order/create-batch", batches.create),
+            "order.amend-batch": ("/v5/order/amend-batch", batches.amend),
+            "order.cancel-batch": ("/v5/order/cancel-batch", batches.cancel),
         }
 
     def on_message(self, text: str) -> None:
-        """Take ping, auth, order.create, order.amend or order.cancel."""
+        """Take ping, auth, order.create, order.amend, order.cancel, or a batch of one kind."""
         message = read_message(text)
         if message is None:
             self._answer({}, 10001, "Params Error", {})
@@ -252,14 +257,15 @@ class TradeSession:
             raise BybitRefused(10001, "Params Error")
         path, handler = self._handlers[op]
         self._limits.count(path, wall_ms)
-        data = handler(Params(args[0]))
+        told = handler(Params(args[0]))
+        answer = told if isinstance(told, BatchAnswer) else BatchAnswer(told, {})
         self._answer(
             message,
             0,
             "OK",
             {
-                "data": data,
-                "retExtInfo": {},
+                "data": answer.result,
+                "retExtInfo": answer.ext_info,
                 "header": {
                     **self._limits.headers(path, wall_ms),
                     "Traceid": "0" * 32,

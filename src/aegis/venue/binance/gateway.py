@@ -396,9 +396,13 @@ class BinanceGateway:
         if self.unknowns[unknown.kind] == 1:
             logger.warning("binance sent something unknown: {}", unknown.kind)
 
+    async def tell_missed_fills(self) -> None:
+        """Publish the fills since the last known ones of every symbol that was touched (R12)."""
+        await self._replay.replay(lambda fill: self._tell(fill, self._clock.now_ns()))
+
     async def _catch_up(self) -> None:
         # Fills first: a position that its stop closed is then known as stopped, not as vanished.
-        await self._replay.replay(lambda fill: self._tell(fill, self._clock.now_ns()))
+        await self.tell_missed_fills()
         self._tell_snapshot(await self.snapshot(), GAP_REASON)
 
     def _tell_snapshot(self, snapshot: VenueSnapshot, reason: str) -> None:

@@ -33,7 +33,7 @@ from aegis.venue.bybit.parse import (
     position_report,
     read_rest,
 )
-from aegis.venue.bybit.rest import LANE_PROTECT, BybitRest
+from aegis.venue.bybit.rest import BybitRest
 from aegis.venue.bybit.stream import UnknownCounter
 
 _POSITIONS: Final = "get_positions"
@@ -133,7 +133,8 @@ class AccountQueries:
         }
         for operation in ("get_open_orders", "get_order_history"):
             try:
-                answer = await self._rest.call(operation, params, lane=LANE_PROTECT)
+                # Never on the protective lane: a question must not hold up a stop or a close.
+                answer = await self._rest.call(operation, params)
             except VenueRefused as error:
                 if error.code != ORDER_NOT_FOUND:
                     raise

@@ -368,11 +368,15 @@ class BybitGateway:
         logger.error("a private message of bybit is lost, asking for the whole state: {}", error)
         self._resync.doubt()
 
-    async def _catch_up(self) -> None:
-        # Fills first: a position that its stop closed is then known as stopped, not as vanished.
+    async def tell_missed_fills(self) -> None:
+        """Publish the executions since the last known one (R12)."""
         since_ns = max(self._replay_floor_ns, self._executed_ns - _REPLAY_OVERLAP_NS)
         for fact in await self._account.executions(since_ns):
             self._on_fact(fact)
+
+    async def _catch_up(self) -> None:
+        # Fills first: a position that its stop closed is then known as stopped, not as vanished.
+        await self.tell_missed_fills()
         self._tell_snapshot(await self.snapshot(), GAP_REASON)
 
     def _tell_snapshot(self, snapshot: VenueSnapshot, reason: str) -> None:

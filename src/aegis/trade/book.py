@@ -247,7 +247,9 @@ class Book:
         return []
 
     def _stranger(self, fill: Fill, position: Position | None) -> list[Fact]:
-        # Somebody else traded on our account: the next snapshot shows what came of it.
+        # Somebody else traded on our account: the next snapshot shows what came of it. Told once,
+        # since a replay brings the same fill again with every look.
+        self._remember(fill)
         ours = position.qty_signed if position is not None else ZERO
         return [
             Mismatch(

@@ -122,7 +122,8 @@ class TradeActor:
         # A message may be lost on a stream that stays open: only asking finds that (R88).
         self._later(self._reconcile_s, partial(self._look_again, venue))
         if self.book.is_active(venue):
-            self.ask_snapshot(venue, STEADY_LOOK)
+            # What differs then becomes a doubt, which asks for the fills as well.
+            self.executors[venue].ask_snapshot(STEADY_LOOK, 0.0, fills=False)
 
     def _later(self, delay_s: float, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(delay_s, callback)

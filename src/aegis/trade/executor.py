@@ -391,10 +391,11 @@ class VenueExecutor:
 
     # --- snapshots -------------------------------------------------------------------------------
 
-    def ask_snapshot(self, reason: str, delay_s: float) -> None:
+    def ask_snapshot(self, reason: str, delay_s: float, *, fills: bool = True) -> None:
         """
         Ask the venue for everything after *delay_s* loop seconds; at most one ask at a time.
 
+        *fills*: have the venue tell recent fills before; a look without a doubt does not need them.
         A doubt that comes up while an answer is under way asks once more: that answer may be older
         than the doubt.
         """
@@ -408,7 +409,7 @@ class VenueExecutor:
 
         async def ask() -> None:
             await asyncio.sleep(delay_s)
-            snapshot = await self._snapshot()
+            snapshot = await self._snapshot(fills=fills)
             again, self._snapshot_again = self._snapshot_again, ""
             self._snapshot_asked = False
             self._events.on_snapshot(snapshot, reason)
@@ -417,12 +418,13 @@ class VenueExecutor:
 
         _ = self._supervisor.start(f"snapshot {self._gateway.venue.value.lower()}", ask)
 
-    async def _snapshot(self) -> VenueSnapshot:
+    async def _snapshot(self, *, fills: bool) -> VenueSnapshot:
         attempt = 0
         while True:
             self._snapshot_running = True
             try:
-                await self._gateway.tell_missed_fills()
+                if fills:
+                    await self._gateway.tell_missed_fills()
                 return await self._gateway.snapshot()
             except VenueError as error:
                 self._note_throttle(error)

@@ -45,7 +45,9 @@ def test_ccxt_reads_the_market(with_ccxt: WithCcxt, venue: str) -> None:
         mark = await client.fetch_ohlcv(BTC, "1m", limit=3, params={"price": "mark"})
         assert [bar[:5] for bar in bars] == [bar[:5] for bar in mark]
         assert 0.0002 == (await client.fetch_funding_rate(BTC))["fundingRate"]
-        assert 1 == len((await client.fetch_leverage_tiers([BTC]))[BTC])
+        tiers = (await client.fetch_leverage_tiers([BTC]))[BTC]
+        assert tiers[0]["maxNotional"] == tiers[1]["minNotional"]
+        assert tiers[0]["maxLeverage"] > tiers[1]["maxLeverage"]
         assert 0.0002 == (await client.fetch_trading_fee(BTC))["maker"]
         assert [] == await client.fetch_trades(BTC)
 
@@ -204,16 +206,15 @@ def test_ccxt_names_refusals_of_bybit(with_ccxt: WithCcxt) -> None:
 
 
 def test_ccxt_sends_a_trailing_stop_to_the_algo_service(with_ccxt: WithCcxt) -> None:
-    """
-    It says activatePrice, as algoOrder asks for; ccxt 4.5.64 still said activationPrice (1.5).
-
-    The twin models no trailing stop: it refuses the type before it looks at the rest.
-    """
+    """It says activatePrice, as algoOrder asks for; older ones said activationPrice (1.5)."""
 
     async def journey(client: Any) -> None:
         trailing = {"trailingPercent": 1, "trailingTriggerPrice": 50_500, "reduceOnly": True}
-        order = client.create_order(BTC, "market", "sell", 0.01, None, trailing)
-        assert "BadRequest" == await refused(order)
+        order = await client.create_order(BTC, "market", "sell", 0.01, None, trailing)
+        assert ("TRAILING_STOP_MARKET", "50500.0") == (
+            order["info"]["orderType"],
+            order["info"]["activatePrice"],
+        )
         sent = f"{client.last_request_url}?{client.last_request_body}"
         assert "/fapi/v1/algoOrder?" in sent
         assert "activatePrice=50500" in sent

@@ -214,14 +214,13 @@ REFUSED: dict[str, tuple[int, str, dict[str, Any]]] = {
         {"category": "linear", "symbol": "BTCUSDT", "mode": 0},
     ),
     "margin mode unchanged": (110026, "set_margin_mode", {"setMarginMode": "ISOLATED_MARGIN"}),
-    # The venue takes these three; the twin models neither hedge mode, trailing nor partial stops.
-    "hedge mode": (
+    "mode that is none": (10001, "switch_position_mode", {"category": "linear", "mode": 1}),
+    "trailing without a position": (
         10001,
-        "switch_position_mode",
-        {"category": "linear", "mode": 3},
+        "set_trading_stop",
+        {**BTC, **FULL, "trailingStop": "100"},
     ),
-    "trailing": (10001, "set_trading_stop", {**BTC, **FULL, "trailingStop": "100"}),
-    "partial": (
+    "partial without a position": (
         10001,
         "set_trading_stop",
         {**BTC, "tpslMode": "Partial", "positionIdx": 0, "stopLoss": "49500", "slSize": "1"},

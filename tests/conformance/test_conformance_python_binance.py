@@ -209,12 +209,12 @@ def test_python_binance_sends_a_trailing_stop_in_old_words(binance_sdk: dict[str
     """
     SDK fault: activationPrice is not renamed to activatePrice, as stopPrice is (venues.md 1.5).
 
-    The twin models no trailing stop: it refuses the type before it looks at the rest.
+    The venue does not know the old name: the order follows the price at once.
     """
     client = binance_sdk["client"]
     trailing = {"quantity": "0.02", "callbackRate": "1", "activationPrice": "50500"}
-    with pytest.raises(binance_sdk["Refusal"], match="-1116"):
-        client.futures_create_order(**SELL, type="TRAILING_STOP_MARKET", **trailing)
+    order = client.futures_create_order(**SELL, type="TRAILING_STOP_MARKET", **trailing)
+    assert ("TRAILING_STOP_MARKET", "0.0") == (order["orderType"], order["activatePrice"])
     request = client.response.request
     assert "activationPrice=50500" in f"{request.url}?{request.body}"
 
@@ -249,9 +249,14 @@ REFUSED_ORDERS = {
     ),
     "hedge side": (-4061, {**MARKET_BUY, "quantity": "0.01", "positionSide": "LONG"}),
     "bad client id": (-4015, {**MARKET_BUY, "quantity": "0.01", "newClientOrderId": "x" * 37}),
-    # The venue takes these two; the twin models neither stop-limits nor trailing stops.
-    "stop-limit": (-1116, {**SELL, "type": "STOP", "stopPrice": "49500", "price": "49400"}),
-    "trailing": (-1116, {**SELL, "type": "TRAILING_STOP_MARKET", "callbackRate": "1"}),
+    "stop-limit without a price": (
+        -1102,
+        {**SELL, "type": "STOP", "stopPrice": "49500", "quantity": "0.01"},
+    ),
+    "trailing without a rate": (
+        -1102,
+        {**SELL, "type": "TRAILING_STOP_MARKET", "quantity": "0.01"},
+    ),
 }
 
 

@@ -35,7 +35,8 @@ VenueName = Literal["binance", "bybit"]
 VENUE_NAMES: Final[tuple[VenueName, ...]] = ("binance", "bybit")
 RULES: Final[Mapping[VenueName, VenueRules]] = {"binance": BINANCE_RULES, "bybit": BYBIT_RULES}
 RAW_FEED_VENUE: Final[VenueName] = "binance"
-HISTORY_NS: Final = 3 * 86_400 * NS_PER_S
+_DAY_NS: Final = 86_400 * NS_PER_S
+HISTORY_NS: Final = 3 * _DAY_NS
 GENERATED_START_NS: Final = 1_767_225_600 * NS_PER_S
 """2026-01-01T00:00Z: where the generated market begins; the date means nothing."""
 
@@ -56,6 +57,8 @@ class TwinShape:
     open_klines: bool = True
     """Whether bars are also told while they are open; nine of ten frames of a fast run."""
     venues: tuple[VenueName, ...] = VENUE_NAMES
+    limits_enforced: bool = False
+    """Whether requests beyond the venues' rate limits are refused; the headers always count."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -97,15 +100,20 @@ def generated_market(
     venues: Sequence[VenueName],
     from_ns: int | None = None,
     to_ns: int | None = None,
+    begin_ns: int | None = None,
 ) -> Market:
     """
-    Make up a market of several symbols, with history before its start.
+    Make up a market of several symbols, with history before its start at *begin_ns*.
 
     Raises:
         TapeError: *from_ns* or *to_ns* lie outside of it.
     """
-    tapes = default_generated(seed, start_ns=GENERATED_START_NS, play_days=float(days))
+    # Bars open on whole minutes, those of every timeframe on whole days.
+    start_ns = GENERATED_START_NS if begin_ns is None else begin_ns // _DAY_NS * _DAY_NS
+    tapes = default_generated(seed, start_ns=start_ns, play_days=float(days))
     market = _market(tapes, seed=seed, from_ns=None, venues=venues)
+    if from_ns is None:
+        from_ns = begin_ns
     start_ns = market.start_ns if from_ns is None else from_ns
     end_ns = market.end_ns if to_ns is None else to_ns
     if not market.start_ns <= start_ns < end_ns <= market.end_ns:
@@ -262,6 +270,9 @@ class Twin:
         for name, engine in self.engines.items():
             if name in saved["engines"]:
                 engine.restore_state(saved["engines"][name])
+        for face in self.faces.values():
+            if isinstance(face, BybitFace):
+                face.take_over()
 
 
 def build_twin(
@@ -283,7 +294,11 @@ def build_twin(
         face_type = BinanceFace if venue == "binance" else BybitFace
         engines[venue] = engine
         faces[venue] = face_type(
-            _as_engine(engine), api_key=api_key, api_secret=api_secret, wall_ms=wall_ms
+            _as_engine(engine),
+            api_key=api_key,
+            api_secret=api_secret,
+            wall_ms=wall_ms,
+            limits_enforced=shape.limits_enforced,
         )
     if market.raw is not None:
         engine = _raw_engine(market.raw, shape, start_ns)
@@ -295,6 +310,7 @@ def build_twin(
             api_secret=api_secret,
             wall_ms=wall_ms,
             recorded={market.raw.symbol: RecordedFrames(market.raw, start_ns)},
+            limits_enforced=shape.limits_enforced,
         )
         faces[RAW_FEED_VENUE] = face
     # Its recorded frames and its countdowns are due at times the engines do not know.

@@ -7,7 +7,8 @@ hears orders and positions as a listener and works coverage out by itself.
 Covering, for a position that is not flat: conditional orders on its closing side that fire on the
 loss side, UNTRIGGERED; the same while TRIGGERING or TRIGGERED, for at most 2 s; the market order
 such a trigger made, while it works. closePosition and position-bound stops cover everything,
-reduce-only ones their quantity. Whatever else is there covers nothing.
+reduce-only and partial ones their quantity, a trailing stop once it follows the price. Whatever
+else is there covers nothing.
 """
 
 import math
@@ -27,12 +28,14 @@ from aegis.twin.engine.api import (
     EnginePosition,
     EngineStatus,
     IncomeRow,
+    Leg,
     OrderSpec,
     Quote,
 )
 
 TRIGGERED_COVERS_NS: Final = 2_000_000_000
 
+_WHOLE = frozenset({Bound.STOP, Bound.TRAILING})
 _ON_THE_WAY = frozenset({EngineStatus.TRIGGERING, EngineStatus.TRIGGERED})
 _WORKING = frozenset({EngineStatus.NEW, EngineStatus.PARTIALLY_FILLED})
 _LIVE = _ON_THE_WAY | _WORKING | {EngineStatus.UNTRIGGERED}
@@ -64,7 +67,7 @@ class MeterSummary:
     All episodes in a line; p50, p99 (nearest rank) and max are of the unprotected time of each.
 
     *protected_count*: episodes that were wholly covered at some moment. *currently_unprotected*:
-    symbols with a position that is not covered now.
+    symbols with a position that is not covered now, in hedge mode with its side.
     """
 
     count: int
@@ -106,7 +109,7 @@ class _Cover:
 
 @attrs.define(slots=True, kw_only=True)
 class _Market:
-    """What is known of one symbol: the position's size and what may cover it, by order id."""
+    """What is known of one position: its size and what may cover it, by order id."""
 
     qty: Decimal = ZERO
     reckoned_ns: int = 0
@@ -118,12 +121,12 @@ class ProtectionMeter:
     """An `EngineListener` that measures the unprotected time of every position episode."""
 
     def __init__(self) -> None:
-        self._markets: dict[str, _Market] = {}
+        self._markets: dict[tuple[str, Leg], _Market] = {}
         self._ended: list[Episode] = []
 
     def on_order(self, order: EngineOrder) -> None:
         """Take in a change of an order that may cover."""
-        market = self._markets.setdefault(order.spec.symbol, _Market())
+        market = self._markets.setdefault((order.spec.symbol, order.spec.leg), _Market())
         cover = _cover(order)
         if cover is None:
             return
@@ -136,7 +139,7 @@ class ProtectionMeter:
 
     def on_position(self, position: EnginePosition, cause: str) -> None:  # noqa: ARG002 - protocol
         """Take in a change of the position's size."""
-        market = self._markets.setdefault(position.symbol, _Market())
+        market = self._markets.setdefault((position.symbol, position.leg), _Market())
         now_ns = position.updated_ns
         self._lapse(market, now_ns)
         running = market.running
@@ -173,7 +176,7 @@ class ProtectionMeter:
     def episodes(self, now_ns: int) -> list[Episode]:
         """Return every episode, ended ones first, those under way as of *now_ns*."""
         made = list(self._ended)
-        for symbol, market in self._markets.items():
+        for (symbol, _), market in self._markets.items():
             if market.running is not None:
                 self._lapse(market, now_ns)
                 made.append(_episode(symbol, market.running, closed_ns=None, now_ns=now_ns))
@@ -190,8 +193,8 @@ class ProtectionMeter:
             p99_ns=_rank(naked, 0.99),
             max_ns=naked[-1] if naked else 0,
             currently_unprotected=tuple(
-                symbol
-                for symbol, market in self._markets.items()
+                symbol if leg is Leg.BOTH else f"{symbol} {leg.value}"
+                for (symbol, leg), market in self._markets.items()
                 if market.running is not None and market.running.naked_since_ns is not None
             ),
         )
@@ -232,6 +235,8 @@ class ProtectionMeter:
 def _cover(order: EngineOrder) -> _Cover | None:
     """Copy what counts of an order, None when it can never cover."""
     is_child = not order.conditional
+    if order.spec.trail is not None and not order.trail_active:
+        return None
     conditional = order.spec
     if is_child:
         if order.parent is None:
@@ -256,7 +261,7 @@ def _is_covered(market: _Market, side: PositionSide, now_ns: int) -> bool:
             continue
         if cover.is_child:
             covered += cover.left
-        elif spec.close_position or cover.bound is Bound.STOP:
+        elif spec.close_position or cover.bound in _WHOLE:
             return True
         elif spec.reduce_only:
             covered += cover.left

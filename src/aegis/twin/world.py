@@ -8,7 +8,11 @@ from aegis.twin.engine.instruments import VenueName
 
 
 class Player(Protocol):
-    """What plays on the engines' clock without changing any account: recorded frames."""
+    """
+    What is due on the engines' clock beside them: recorded frames, and countdowns that cancel.
+
+    A player may change the account of its own venue, as the end of a countdown does.
+    """
 
     def next_event_ns(self) -> int | None:
         """Return when something is due next, None when all was."""

@@ -7,15 +7,24 @@ from typing import Any, Final
 from aegis.twin.binance.auth import Params
 from aegis.twin.binance.errors import ApiError, from_refusal, missing
 from aegis.twin.binance.json import NS_PER_MS, SymbolFormat, money, plain
-from aegis.twin.engine.api import Engine, EnginePosition, IncomeRow, Reason, Refused
+from aegis.twin.binance.position_rows import PositionRows
+from aegis.twin.engine.api import Engine, IncomeRow, Leg, Reason, Refused
+from aegis.twin.key_grants import KeyGrants, api_restrictions_row
 
-# The engine has one maintenance tier a symbol; Binance's own tiers are not copied.
-_NOTIONAL_MAX: Final = 1_000_000
 _INCOME_LIMIT: Final = 100
 _INCOME_LIMIT_MAX: Final = 1000
 _INCOME_TYPES: Final = {"LIQUIDATION_FEE": "INSURANCE_CLEAR"}
 _INCOME_KINDS: Final = ("REALIZED_PNL", "COMMISSION", "FUNDING_FEE", "LIQUIDATION_FEE")
 _ZERO: Final = Decimal(0)
+_LEGS: Final = tuple(Leg)
+_MODE_ANSWERS: Final = {
+    Reason.MODE_UNCHANGED: (-4059, "No need to change position side."),
+    Reason.HAS_ORDERS: (
+        -4067,
+        "Position side cannot be changed if there exists open orders.",
+    ),
+    Reason.HAS_POSITION: (-4068, "Position side cannot be changed if there exists position."),
+}
 
 
 class AccountDesk:
@@ -27,11 +36,13 @@ class AccountDesk:
         formats: dict[str, SymbolFormat],
         on_leverage: Callable[[str, int], None],
         on_countdown: Callable[[str, int], None],
+        grants: KeyGrants | None = None,
     ) -> None:
         self._engine = engine
-        self._formats = formats
         self._on_leverage = on_leverage
         self._on_countdown = on_countdown
+        self._grants = grants or KeyGrants()
+        self._rows = PositionRows(engine, formats)
 
     # Balances and positions.
 
@@ -59,7 +70,7 @@ class AccountDesk:
             **self._totals(),
             "assets": [{**self._asset(), "marginAvailable": True}],
         }
-        head["positions"] = [self._position_v2(symbol) for symbol in self._engine.instruments]
+        head["positions"] = [self._rows.account_v2(one) for one in self._engine.legs()]
         return head
 
     def account_v3(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
@@ -77,8 +88,8 @@ class AccountDesk:
             "updateTime",
         )
         positions = []
-        for symbol in self._active():
-            risk = self._risk_v3(symbol)
+        for position in self._rows.active():
+            risk = self._rows.risk_v3(position)
             row = {key: risk[key] for key in keys}
             row["unrealizedProfit"] = row.pop("unRealizedProfit")
             positions.append(row)
@@ -86,31 +97,12 @@ class AccountDesk:
 
     def risk_v2(self, params: Params) -> list[dict[str, Any]]:
         """Answer GET v2/positionRisk: all symbols, flat ones too, with leverage and margin type."""
-        rows = []
-        for symbol in self._wanted(params) or tuple(self._engine.instruments):
-            risk = self._risk_v3(symbol)
-            position = self._position(symbol)
-            rows.append(
-                {
-                    "symbol": symbol,
-                    "positionAmt": risk["positionAmt"],
-                    "entryPrice": risk["entryPrice"],
-                    "breakEvenPrice": risk["breakEvenPrice"],
-                    "markPrice": risk["markPrice"],
-                    "unRealizedProfit": risk["unRealizedProfit"],
-                    "liquidationPrice": risk["liquidationPrice"],
-                    "leverage": str(position.leverage),
-                    "maxNotionalValue": str(_NOTIONAL_MAX),
-                    "marginType": "isolated" if position.isolated else "cross",
-                    "isolatedMargin": risk["isolatedMargin"],
-                    "isAutoAddMargin": "false",
-                    "positionSide": "BOTH",
-                    "notional": risk["notional"],
-                    "isolatedWallet": risk["isolatedWallet"],
-                    "updateTime": risk["updateTime"],
-                }
-            )
-        return rows
+        wanted = self._wanted(params)
+        return [
+            self._rows.risk_v2(one)
+            for one in self._engine.legs()
+            if not wanted or one.symbol in wanted
+        ]
 
     def risk_v3(self, params: Params) -> list[dict[str, Any]]:
         """
@@ -120,7 +112,9 @@ class AccountDesk:
         """
         wanted = self._wanted(params)
         return [
-            self._risk_v3(symbol) for symbol in self._active() if not wanted or symbol in wanted
+            self._rows.risk_v3(one)
+            for one in self._rows.active()
+            if not wanted or one.symbol in wanted
         ]
 
     def income(self, params: Params) -> list[dict[str, Any]]:
@@ -165,7 +159,11 @@ class AccountDesk:
                 raise ApiError(-4028, f"Leverage {leverage} is not valid") from refused
             if refused.reason is not Reason.LEVERAGE_UNCHANGED:
                 raise from_refusal(refused) from refused
-        return {"leverage": leverage, "maxNotionalValue": str(_NOTIONAL_MAX), "symbol": symbol}
+        return {
+            "leverage": leverage,
+            "maxNotionalValue": self._rows.notional_max(symbol, leverage),
+            "symbol": symbol,
+        }
 
     def set_margin_type(self, params: Params) -> dict[str, Any]:
         """Answer POST marginType."""
@@ -186,14 +184,13 @@ class AccountDesk:
     def set_position_mode(self, params: Params) -> dict[str, Any]:
         """Answer POST positionSide/dual."""
         params.required("dualSidePosition")
-        hedge_mode = params.flag("dualSidePosition")
-        if hedge_mode == self._engine.hedge_mode:
-            raise ApiError(-4059, "No need to change position side.")
-        if any(True for _ in self._engine.open_orders()):
-            raise ApiError(-4067, "Position side cannot be changed if there exists open orders.")
-        if any(position.qty for position in self._engine.positions.values()):
-            raise ApiError(-4068, "Position side cannot be changed if there exists position.")
-        self._engine.hedge_mode = hedge_mode
+        try:
+            self._engine.set_hedge_mode(hedge=params.flag("dualSidePosition"))
+        except Refused as refused:
+            # Orders are looked at before positions here.
+            orders = refused.reason is Reason.HAS_POSITION and self._engine.open_orders()
+            reason = Reason.HAS_ORDERS if orders else refused.reason
+            raise ApiError(*_MODE_ANSWERS[reason]) from refused
         return {"code": 200, "msg": "success"}
 
     def asset_mode(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
@@ -204,40 +201,19 @@ class AccountDesk:
         """Answer GET accountConfig."""
         return {**self._permissions(), "dualSidePosition": self._engine.hedge_mode}
 
+    def api_restrictions(self, params: Params) -> dict[str, Any]:  # noqa: ARG002 - a handler
+        """Answer GET /sapi/v1/account/apiRestrictions: what the key may do."""
+        return api_restrictions_row(self._grants)
+
     def symbol_config(self, params: Params) -> list[dict[str, Any]]:
         """Answer GET symbolConfig."""
-        return [
-            {
-                "symbol": symbol,
-                "marginType": "ISOLATED" if self._position(symbol).isolated else "CROSSED",
-                "isAutoAddMargin": False,
-                "leverage": self._position(symbol).leverage,
-                "maxNotionalValue": str(_NOTIONAL_MAX),
-            }
-            for symbol in self._wanted(params) or tuple(self._engine.instruments)
-        ]
+        wanted = self._wanted(params) or tuple(self._engine.instruments)
+        return [self._rows.symbol_config(symbol) for symbol in wanted]
 
     def leverage_bracket(self, params: Params) -> list[dict[str, Any]]:
-        """Answer GET leverageBracket: one tier a symbol."""
-        return [
-            {
-                "symbol": symbol,
-                "notionalCoef": 1.0,
-                "brackets": [
-                    {
-                        "bracket": 1,
-                        "initialLeverage": self._engine.instruments[symbol].leverage_max,
-                        "notionalCap": _NOTIONAL_MAX,
-                        "notionalFloor": 0,
-                        "maintMarginRatio": float(
-                            self._engine.instruments[symbol].maint_margin_rate
-                        ),
-                        "cum": 0.0,
-                    }
-                ],
-            }
-            for symbol in self._wanted(params) or tuple(self._engine.instruments)
-        ]
+        """Answer GET leverageBracket: the tiers of one or all symbols."""
+        wanted = self._wanted(params) or tuple(self._engine.instruments)
+        return [self._rows.brackets(symbol) for symbol in wanted]
 
     def commission_rate(self, params: Params) -> dict[str, Any]:
         """Answer GET commissionRate."""
@@ -262,79 +238,18 @@ class AccountDesk:
 
     def cross_wallet(self) -> Decimal:
         """Return the wallet without what is locked in isolated positions, USDT."""
-        locked = [each.margin for each in self._engine.positions.values() if each.isolated]
+        locked = [each.margin for each in self._engine.held() if each.isolated]
         return self._engine.wallet - sum(locked, _ZERO)
 
     def _unrealized(self, *, isolated: bool) -> Decimal:
         return sum(
             (
-                self._engine.unrealized(symbol)
-                for symbol, position in self._engine.positions.items()
-                if position.qty and position.isolated == isolated
+                self._engine.unrealized(position.symbol, position.leg)
+                for position in self._engine.held()
+                if position.isolated == isolated
             ),
             _ZERO,
         )
-
-    def _margins(self, symbol: str) -> tuple[Decimal, Decimal, Decimal]:
-        position = self._position(symbol)
-        mark = Decimal(str(self._engine.quote(symbol).mark))
-        notional = position.qty * mark
-        initial = abs(notional) / position.leverage
-        return notional, initial, abs(notional) * self._engine.instruments[symbol].maint_margin_rate
-
-    def _risk_v3(self, symbol: str) -> dict[str, Any]:
-        form = self._formats[symbol]
-        position = self._position(symbol)
-        notional, initial, maintenance = self._margins(symbol)
-        unrealized = self._engine.unrealized(symbol) if position.qty else _ZERO
-        isolated = position.isolated and bool(position.qty)
-        margin = position.margin if isolated else _ZERO
-        return {
-            "symbol": symbol,
-            "positionSide": "BOTH",
-            "positionAmt": form.qty(position.qty),
-            "entryPrice": plain(position.entry_px),
-            "breakEvenPrice": plain(break_even_px(position)),
-            "markPrice": f"{self._engine.quote(symbol).mark:.8f}",
-            "unRealizedProfit": money(unrealized),
-            "liquidationPrice": form.px(position.liquidation_px),
-            "isolatedMargin": money(margin + unrealized) if isolated else "0",
-            "notional": money(notional) if position.qty else "0",
-            "marginAsset": "USDT",
-            "isolatedWallet": money(margin) if isolated else "0",
-            "initialMargin": money(initial) if position.qty else "0",
-            "maintMargin": money(maintenance) if position.qty else "0",
-            "positionInitialMargin": money(initial) if position.qty else "0",
-            "openOrderInitialMargin": "0",
-            "adl": 2 if position.qty else 0,
-            "bidNotional": "0",
-            "askNotional": "0",
-            "updateTime": position.updated_ns // NS_PER_MS,
-        }
-
-    def _position_v2(self, symbol: str) -> dict[str, Any]:
-        risk = self._risk_v3(symbol)
-        position = self._position(symbol)
-        return {
-            "symbol": symbol,
-            "initialMargin": risk["initialMargin"],
-            "maintMargin": risk["maintMargin"],
-            "unrealizedProfit": risk["unRealizedProfit"],
-            "positionInitialMargin": risk["positionInitialMargin"],
-            "openOrderInitialMargin": "0",
-            "leverage": str(position.leverage),
-            "isolated": position.isolated,
-            "entryPrice": risk["entryPrice"],
-            "breakEvenPrice": risk["breakEvenPrice"],
-            "maxNotional": str(_NOTIONAL_MAX),
-            "bidNotional": "0",
-            "askNotional": "0",
-            "positionSide": "BOTH",
-            "positionAmt": risk["positionAmt"],
-            "notional": risk["notional"],
-            "isolatedWallet": risk["isolatedWallet"],
-            "updateTime": risk["updateTime"],
-        }
 
     def _totals(self) -> dict[str, Any]:
         asset = self._asset()
@@ -353,8 +268,7 @@ class AccountDesk:
         }
 
     def _asset(self) -> dict[str, Any]:
-        held = [symbol for symbol, each in self._engine.positions.items() if each.qty]
-        margins = [self._margins(symbol) for symbol in held]
+        margins = [self._rows.margins(one) for one in self._engine.held()]
         initial = sum((each[1] for each in margins), _ZERO)
         cross = self._unrealized(isolated=False)
         unrealized = cross + self._unrealized(isolated=True)
@@ -386,19 +300,6 @@ class AccountDesk:
             "tradeGroupId": -1,
         }
 
-    def _active(self) -> list[str]:
-        resting = {
-            order.spec.symbol for order in self._engine.open_orders() if not order.conditional
-        }
-        return [
-            symbol
-            for symbol in self._engine.instruments
-            if self._position(symbol).qty or symbol in resting
-        ]
-
-    def _position(self, symbol: str) -> EnginePosition:
-        return self._engine.positions[symbol]
-
     def _wanted(self, params: Params) -> tuple[str, ...]:
         return (self._symbol(params),) if params.get("symbol") else ()
 
@@ -413,7 +314,8 @@ class AccountDesk:
         # Unique and lasting, also when the engine has forgotten older bookings.
         number = row.ref * len(_INCOME_KINDS) + _INCOME_KINDS.index(row.kind)
         if not row.ref:
-            number = ts_ms * 1000 + list(self._engine.instruments).index(row.symbol)
+            place = list(self._engine.instruments).index(row.symbol)
+            number = ts_ms * 1000 + place * len(_LEGS) + _LEGS.index(row.leg)
         return {
             "symbol": row.symbol,
             "incomeType": _INCOME_TYPES.get(row.kind, row.kind),
@@ -427,11 +329,3 @@ class AccountDesk:
 
     def _now_ms(self) -> int:
         return self._engine.now_ns // NS_PER_MS
-
-
-def break_even_px(position: EnginePosition) -> Decimal:
-    """Return the price at which *position* would close without loss after the fees paid so far."""
-    if not position.qty:
-        return _ZERO
-    owed = position.fees - position.realized_pnl
-    return (position.entry_px + owed / position.qty).quantize(Decimal("1E-8"))

@@ -4,10 +4,25 @@ from decimal import Decimal
 
 from aegis.model.order import OrderSide
 from aegis.twin.binance.auth import Params
-from aegis.twin.binance.errors import BAD_PRECISION, ApiError, from_refusal
+from aegis.twin.binance.errors import (
+    BAD_PRECISION,
+    WRONG_POSITION_SIDE,
+    ApiError,
+    from_refusal,
+    superfluous,
+)
 from aegis.twin.binance.json import NS_PER_MS, LabelBook, OrderLabel, SymbolFormat, decimals, plain
-from aegis.twin.engine.api import Engine, EngineOrder, OrderSpec, Reason, Refused, TwinInstrument
+from aegis.twin.engine.api import (
+    Engine,
+    EngineOrder,
+    Leg,
+    OrderSpec,
+    Reason,
+    Refused,
+    TwinInstrument,
+)
 
+_LEGS = frozenset({"BOTH", "LONG", "SHORT"})
 _HISTORY_LIMIT = 500
 _HISTORY_LIMIT_MAX = 1000
 
@@ -56,10 +71,21 @@ class Desk:
             raise ApiError(-1117, "Invalid side.")
         return OrderSide(side)
 
-    def _check_position_side(self, params: Params) -> None:
-        # The engine keeps one position a symbol; in hedge mode no order can be right.
-        if self._engine.hedge_mode or params.get("positionSide", "BOTH") != "BOTH":
-            raise ApiError(-4061, "Order's position side does not match user's setting.")
+    def _leg(self, params: Params) -> Leg:
+        """
+        Return the position an order is for.
+
+        A side of the other position mode is -4061; reduceOnly may not be sent in hedge mode at all
+        (-1106, venues.md 1.3).
+        """
+        side = params.get("positionSide", "BOTH")
+        if side not in _LEGS:
+            raise ApiError(-1116, "Invalid positionSide.")
+        if (side != "BOTH") is not self._engine.hedge_mode:
+            raise ApiError(*WRONG_POSITION_SIDE)
+        if self._engine.hedge_mode and "reduceOnly" in params:
+            raise superfluous("reduceonly")
+        return Leg(side)
 
     @staticmethod
     def _check_precision(

@@ -7,10 +7,13 @@ from aegis.twin.engine.api import Reason, Refused
 
 
 class ApiError(Exception):
-    """A refusal as Binance words it: HTTP status, code and message."""
+    """A refusal as Binance words it: HTTP status, code, message, and Retry-After in seconds."""
 
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
+    def __init__(
+        self, code: int, message: str, status: int = 400, *, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(code, message)
+        self.retry_after_s = retry_after_s
         self.code = code
         self.message = message
         self.status = status
@@ -26,6 +29,8 @@ USE_ALGO_ENDPOINT: Final = (
     -4120,
     "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead.",
 )
+
+WRONG_POSITION_SIDE: Final = (-4061, "Order's position side does not match user's setting.")
 
 ALL_CANCELED: Final = {"code": 200, "msg": "The operation of cancel all open order is done."}
 
@@ -82,6 +87,19 @@ _ANSWERS: Final[Mapping[Reason, tuple[int, str]]] = {
         -4131,
         "The counterparty's best price does not meet the PERCENT_PRICE filter limit",
     ),
+    Reason.LEG_MISMATCH: WRONG_POSITION_SIDE,
+    Reason.MODE_UNCHANGED: (-4059, "No need to change position side."),
+    Reason.NOTIONAL_ABOVE_MAX: (
+        -2027,
+        "Exceeded the maximum allowable position at current leverage.",
+    ),
+    Reason.LEVERAGE_UNAFFORDABLE: (
+        -2028,
+        "Leverage is smaller than permitted: insufficient margin balance",
+    ),
+    Reason.TRAIL_INVALID: (-4135, "Invalid activation price"),
+    # Partial protection is Bybit's; no request of this venue ends here.
+    Reason.PARTIAL_LIMIT: (-4045, "Reach max stop order limit."),
 }
 
 

@@ -29,6 +29,7 @@ from aegis.twin.engine.api import (
 )
 from aegis.twin.face_api import StreamSession
 from aegis.twin.faults import FaultSeam, NoFaults
+from aegis.twin.key_grants import KeyGrants
 from aegis.twin.tape.raw_player import RecordedFrames
 
 # First path element to the category of market streams heard there. The bare legacy paths still
@@ -42,6 +43,7 @@ class BinanceFace:
 
     Times in answers and events are the engine's market clock; the time of requests is checked
     against *wall_ms*. *recorded*: symbols whose quotes and depth are a recording's, not made.
+    *limits_enforced* answers 429 and 418 beyond the venue's limits; the headers count in any case.
     """
 
     def __init__(
@@ -53,23 +55,27 @@ class BinanceFace:
         wall_ms: Callable[[], int],
         faults: FaultSeam | None = None,
         recorded: Mapping[str, RecordedFrames] | None = None,
+        limits_enforced: bool = False,
     ) -> None:
         self.name = "binance"
         self.recorded: Final = dict(recorded or {})
+        self.key_grants: Final = KeyGrants()
         self._faults = faults or NoFaults()
         formats = {symbol: SymbolFormat.of(each) for symbol, each in engine.instruments.items()}
         labels = LabelBook()
         self._user = UserStream(engine, labels, wall_ms)
         self._hub = MarketHub(engine, formats, self.recorded)
         self._gate = Gatekeeper(api_key=api_key, api_secret=api_secret, wall_ms=wall_ms)
-        self._usage = UsageCounter(wall_ms)
+        self._usage = UsageCounter(wall_ms, enforced=limits_enforced)
         self._countdowns = Countdowns(engine, self._user.flush)
         self._market = MarketDesk(engine, formats, wall_ms, self.recorded, self._hub.note_snapshot)
         self._routes = build_routes(
             self._market,
             OrderDesk(engine, formats, labels, self._user.on_amending),
             AlgoDesk(engine, formats, labels),
-            AccountDesk(engine, formats, self._user.on_leverage, self._countdowns.set),
+            AccountDesk(
+                engine, formats, self._user.on_leverage, self._countdowns.set, self.key_grants
+            ),
             self._user,
         )
         self._rest = RestDesk(self._routes, self._gate, self._usage)
@@ -90,13 +96,20 @@ class BinanceFace:
         """
         Open market, user or order entry stream *target*; None for other paths.
 
-        *close* is not used: Binance ends a stream of its own after 24 hours only.
+        Binance ends a stream of its own after 24 hours only; *close* is for the fault seam.
         """
-        del close
         path, _, query = target.partition("?")
         elements = path.strip("/").split("/")
         if elements == ["ws-fapi", "v1"]:
-            return OrderEntrySession(self._routes, self._gate, self._usage, send, self._user.flush)
+            return OrderEntrySession(
+                self._routes,
+                self._gate,
+                self._usage,
+                self._faults,
+                send,
+                close,
+                self._user.flush,
+            )
         category = elements.pop(0) if elements[0] in _CATEGORIES else ""
         if not elements or elements[0] not in {"ws", "stream"}:
             return None

@@ -145,7 +145,7 @@ def order_qty(order: EngineOrder) -> Decimal:
 
 def client_order_id(order: EngineOrder) -> str:
     """Return the client id as Binance shows it; the venue's own orders have telling ones."""
-    if order.made_by is Maker.LIQUIDATION:
+    if order.made_by in {Maker.LIQUIDATION, Maker.TAKEOVER}:
         return f"autoclose-{order.order_id}"
     if order.made_by is Maker.ADL:
         return "adl_autoclose"
@@ -169,8 +169,19 @@ def reduces_only(order: EngineOrder) -> bool:
 
 
 def order_type(order: EngineOrder) -> str:
-    """Return the type Binance shows: the order a trigger made is MARKET (venues.md 1.4)."""
-    return order.spec.order_type.value if order.parent is None else OrderType.MARKET.value
+    """
+    Return the type Binance shows.
+
+    The order a trigger made is MARKET, of a stop with a limit price LIMIT (venues.md 1.4).
+    """
+    spec = order.spec
+    if not order.conditional:
+        return spec.order_type.value
+    if spec.trail is not None:
+        return "TRAILING_STOP_MARKET"
+    if spec.limit_price is not None:
+        return "STOP" if spec.order_type is OrderType.STOP_MARKET else "TAKE_PROFIT"
+    return spec.order_type.value
 
 
 def order_answer(
@@ -193,7 +204,7 @@ def order_answer(
         "price": form.px(order.spec.limit_price or Decimal(0)),
         "reduceOnly": reduces_only(order),
         "side": order.spec.side.value,
-        "positionSide": "BOTH",
+        "positionSide": order.spec.leg.value,
         "status": status.value,
         "stopPrice": "0",
         "closePosition": closes_position(order),
@@ -245,26 +256,43 @@ def algo_answer(order: EngineOrder, form: SymbolFormat, label: OrderLabel) -> di
         "algoId": algo_id(order),
         "clientAlgoId": order.spec.client_id,
         "algoType": "CONDITIONAL",
-        "orderType": order.spec.order_type.value,
+        "orderType": order_type(order),
         "symbol": order.spec.symbol,
         "side": order.spec.side.value,
-        "positionSide": "BOTH",
+        "positionSide": order.spec.leg.value,
         "timeInForce": label.time_in_force,
         "quantity": algo_qty(order, form),
         "algoStatus": algo_status(order),
-        "triggerPrice": form.px(order.spec.trigger_price),
-        "price": form.px(Decimal(0)),
+        "triggerPrice": form.px(shown_trigger(order)),
+        "price": form.px(order.spec.limit_price or Decimal(0)),
         "icebergQuantity": None,
         "selfTradePreventionMode": "EXPIRE_MAKER",
         "workingType": working_type(order),
         "priceMatch": "NONE",
         "closePosition": order.spec.close_position,
-        "priceProtect": label.price_protect,
+        "priceProtect": order.spec.price_protect,
         "reduceOnly": reduces_only(order),
         "createTime": order.created_ns // NS_PER_MS,
         "updateTime": order.updated_ns // NS_PER_MS,
         "triggerTime": order.triggered_ns // NS_PER_MS,
         "goodTillDate": 0,
+        **_trail_keys(order, form),
+    }
+
+
+def shown_trigger(order: EngineOrder) -> Decimal:
+    """Return the trigger price as shown: a trailing stop has none, its level is the venue's."""
+    spec = order.spec
+    return Decimal(0) if spec.trail is not None else spec.trigger_price or Decimal(0)
+
+
+def _trail_keys(order: EngineOrder, form: SymbolFormat) -> dict[str, Any]:
+    trail = order.spec.trail
+    if trail is None:
+        return {}
+    return {
+        "activatePrice": form.px(trail.activate or Decimal(0)),
+        "callbackRate": plain(trail.rate or Decimal(0)),
     }
 
 
@@ -300,7 +328,7 @@ def trade_row(fill: EngineFill, form: SymbolFormat) -> dict[str, Any]:
         "marginAsset": "USDT",
         "realizedPnl": money(fill.realized_pnl),
         "side": spec.side.value,
-        "positionSide": "BOTH",
+        "positionSide": spec.leg.value,
         "symbol": spec.symbol,
         "pair": spec.symbol,
         "time": fill.ts_ns // NS_PER_MS,

@@ -32,7 +32,7 @@ from aegis.twin.engine.api import Engine, EngineOrder, OrderSpec, Refused
 _CONDITIONAL_TYPES: Final = frozenset(
     {"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"}
 )
-_TIMES_IN_FORCE: Final = frozenset({"GTC", "IOC", "FOK", "GTX"})
+TIMES_IN_FORCE: Final = frozenset({"GTC", "IOC", "FOK", "GTX"})
 _DEPTH_LEVELS: Final = 1000
 _BATCH_MAX: Final = 5
 
@@ -59,7 +59,7 @@ class OrderDesk(Desk):
         if kind not in {"MARKET", "LIMIT"}:
             raise ApiError(-1116, "Invalid orderType.")
         side = self._side(params)
-        self._check_position_side(params)
+        leg = self._leg(params)
         if params.flag("closePosition"):
             raise ApiError(-4136, "Target strategy invalid for orderType MARKET,closePosition true")
         qty = params.decimal("quantity")
@@ -71,7 +71,7 @@ class OrderDesk(Desk):
             if limit_price is None:
                 raise missing("price")
             time_in_force = params.required("timeInForce")
-            if time_in_force not in _TIMES_IN_FORCE:
+            if time_in_force not in TIMES_IN_FORCE:
                 raise ApiError(-1115, "Invalid timeInForce.")
         elif limit_price is not None:
             raise superfluous("price")
@@ -86,6 +86,7 @@ class OrderDesk(Desk):
             reduce_only=params.flag("reduceOnly"),
             post_only=time_in_force == "GTX",
             fill_or_kill=time_in_force == "FOK",
+            leg=leg,
         )
         self._check_precision(instrument, qty, limit_price)
         self._check_maker_or_whole(spec, time_in_force)
@@ -172,6 +173,10 @@ class OrderDesk(Desk):
     def place_batch(self, params: Params) -> list[dict[str, Any]]:
         """Answer POST batchOrders: each element is an order's answer or a refusal."""
         return self._batch(self._listed(params, "batchOrders"), self.place)
+
+    def modify_batch(self, params: Params) -> list[dict[str, Any]]:
+        """Answer PUT batchOrders: each element is an order's answer or a refusal."""
+        return self._batch(self._listed(params, "batchOrders"), self.modify)
 
     def cancel_batch(self, params: Params) -> list[dict[str, Any]]:
         """Answer DELETE batchOrders by orderIdList or origClientOrderIdList."""

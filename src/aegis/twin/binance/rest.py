@@ -73,8 +73,8 @@ class RestDesk:
             return self._refuse(ApiError(-5000, message, 404), with_orders=False)
         params = request_params(request)
         with_orders = route.orders > 0
-        self._usage.count(weight=_tolerant_cost(route, params), orders=route.orders)
         try:
+            self._usage.admit(weight=_tolerant_cost(route, params), orders=route.orders)
             if route.check is not Check.NONE:
                 self._gate.check_key(request.headers.get("x-mbx-apikey", ""))
             if route.check is Check.SIGNATURE:
@@ -87,10 +87,13 @@ class RestDesk:
         )
 
     def _refuse(self, error: ApiError, *, with_orders: bool) -> HttpResponse:
+        headers = self._usage.headers(with_orders=with_orders)
+        if error.retry_after_s is not None:
+            headers["Retry-After"] = str(error.retry_after_s)
         return HttpResponse(
             status=error.status,
             body=orjson.dumps({"code": error.code, "msg": error.message}),
-            headers=self._usage.headers(with_orders=with_orders),
+            headers=headers,
         )
 
 
@@ -144,6 +147,7 @@ def _order_routes(desk: OrderDesk, algos: AlgoDesk) -> dict[tuple[str, str], Rou
         ("DELETE", "/fapi/v1/order"): Route(desk.cancel),
         ("GET", "/fapi/v1/order"): Route(desk.query),
         ("POST", "/fapi/v1/batchOrders"): Route(desk.place_batch, signed, 5, orders=5),
+        ("PUT", "/fapi/v1/batchOrders"): Route(desk.modify_batch, signed, 5, orders=5),
         ("DELETE", "/fapi/v1/batchOrders"): Route(desk.cancel_batch),
         ("GET", "/fapi/v1/openOrders"): Route(desk.open, signed, 1, 40),
         ("GET", "/fapi/v1/openOrder"): Route(desk.query_open),
@@ -178,6 +182,7 @@ def _account_routes(desk: AccountDesk) -> dict[tuple[str, str], Route]:
         ("GET", "/fapi/v1/commissionRate"): Route(desk.commission_rate, signed, 20),
         ("GET", "/fapi/v1/symbolConfig"): Route(desk.symbol_config, signed, 5),
         ("GET", "/fapi/v1/accountConfig"): Route(desk.account_config, signed, 5),
+        ("GET", "/sapi/v1/account/apiRestrictions"): Route(desk.api_restrictions),
         ("POST", "/fapi/v1/countdownCancelAll"): Route(desk.countdown, signed, 10),
     }
 

@@ -8,7 +8,6 @@ import attrs
 import orjson
 
 from aegis.model.order import OrderType
-from aegis.twin.binance.account import break_even_px
 from aegis.twin.binance.json import (
     NS_PER_MS,
     LabelBook,
@@ -20,15 +19,18 @@ from aegis.twin.binance.json import (
     order_type,
     plain,
     reduces_only,
+    shown_trigger,
     working_type,
 )
+from aegis.twin.binance.position_rows import break_even_px
 from aegis.twin.engine.api import (
+    FORCED,
     Engine,
     EngineFill,
     EngineOrder,
     EnginePosition,
     EngineStatus,
-    Maker,
+    Leg,
 )
 
 _ZERO: Final = Decimal(0)
@@ -78,7 +80,7 @@ class UserStream:
         self._sinks: list[UserSink] = []
         self._told: dict[int, _Told] = {}
         self._told_algo: dict[int, str] = {}
-        self._changed: dict[str, EnginePosition] = {}
+        self._changed: dict[tuple[str, Leg], EnginePosition] = {}
         self._cause = ""
         self._funding_booked = _ZERO
         self._amending: EngineOrder | None = None
@@ -173,7 +175,7 @@ class UserStream:
         """Keep a changed position for the ACCOUNT_UPDATE of the change."""
         if cause in _SILENT_CAUSES:
             return
-        self._changed[position.symbol] = position
+        self._changed[position.symbol, position.leg] = position
         self._cause = cause
 
     def on_funding(self, amount: Decimal) -> None:
@@ -208,15 +210,21 @@ class UserStream:
     def _on_algo(self, order: EngineOrder) -> None:
         if order.order_id not in self._told_algo:
             self._algo_event(order, "NEW")
+        elif order.status is EngineStatus.UNTRIGGERED and order.trail_active:
+            # A trail that begins to follow is told as NEW once more (venues.md 1.1).
+            del self._told_algo[order.order_id]
+            self._algo_event(order, "NEW")
         child = order.child
         if order.status is EngineStatus.TRIGGERING:
             self._algo_event(order, "TRIGGERING")
         elif order.status is EngineStatus.REJECTED:
             self._algo_event(order, "REJECTED")
         elif order.status in {EngineStatus.TRIGGERED, EngineStatus.FILLED}:
-            # TRIGGERED follows the fills of the child, whose end tells it.
+            # TRIGGERED follows the fills of the child; a limit that rests is told as it is.
             if child is None or is_terminal(child):
                 self._finish(order, child)
+            else:
+                self._algo_event(order, "TRIGGERED", child)
         elif order.status is EngineStatus.CANCELED:
             self._algo_event(order, "CANCELED")
         elif is_terminal(order):
@@ -238,10 +246,10 @@ class UserStream:
             "caid": spec.client_id,
             "aid": algo_id(order),
             "at": "CONDITIONAL",
-            "o": spec.order_type.value,
+            "o": order_type(order),
             "s": spec.symbol,
             "S": spec.side.value,
-            "ps": "BOTH",
+            "ps": spec.leg.value,
             "f": label.time_in_force,
             "q": plain(spec.qty or _ZERO),
             "X": state,
@@ -253,17 +261,21 @@ class UserStream:
             body["aq"] = plain(child.filled_qty) if done else "0"
             body["act"] = order_type(child)
         body |= {
-            "tp": plain(spec.trigger_price or _ZERO),
-            "p": "0",
+            "tp": plain(shown_trigger(order)),
+            "p": plain(spec.limit_price or _ZERO),
             "V": "EXPIRE_MAKER",
             "wt": working_type(order),
             "pm": "NONE",
             "cp": spec.close_position,
-            "pP": label.price_protect,
+            "pP": spec.price_protect,
             "R": reduces_only(order),
             "tt": order.triggered_ns // NS_PER_MS,
             "gtd": 0,
         }
+        if spec.trail is not None:
+            body["ia"] = order.trail_active
+            body["AP"] = plain(spec.trail.activate or _ZERO)
+            body["cr"] = plain(spec.trail.rate or _ZERO)
         if state == "REJECTED":
             body["rm"] = _reject_words(order.detail)
         self._emit(self._envelope("ALGO_UPDATE", "o", body))
@@ -274,7 +286,7 @@ class UserStream:
         told = self._told.get(order.order_id)
         if told is None:
             told = self._told[order.order_id] = _Told()
-            execution = "CALCULATED" if order.made_by is Maker.LIQUIDATION else "NEW"
+            execution = "CALCULATED" if order.made_by in FORCED else "NEW"
             self._order_event(order, execution=execution, told=told)
         return told
 
@@ -314,7 +326,7 @@ class UserStream:
             "R": reduces_only(order),
             "wt": working_type(parent or order),
             "ot": kind,
-            "ps": "BOTH",
+            "ps": spec.leg.value,
             "cp": closes_position(order),
             "rp": plain(_ZERO if fill is None else fill.realized_pnl),
             "pP": label.price_protect,
@@ -351,7 +363,7 @@ class UserStream:
         changed, self._changed = self._changed, {}
         if not self._sinks:
             return
-        locked = [each.margin for each in self._engine.positions.values() if each.isolated]
+        locked = [each.margin for each in self._engine.held() if each.isolated]
         balance = {
             "a": "USDT",
             "wb": plain(self._engine.wallet),
@@ -373,10 +385,10 @@ class UserStream:
             "ep": plain(position.entry_px if held else _ZERO),
             "bep": plain(break_even_px(position)),
             "cr": plain(position.realized_pnl),
-            "up": plain(self._engine.unrealized(position.symbol) if held else _ZERO),
+            "up": plain(self._engine.unrealized(position.symbol, position.leg) if held else _ZERO),
             "mt": "isolated" if position.isolated else "cross",
             "iw": plain(position.margin if held and position.isolated else _ZERO),
-            "ps": "BOTH",
+            "ps": position.leg.value,
         }
 
     # Frames.

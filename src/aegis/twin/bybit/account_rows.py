@@ -6,6 +6,7 @@ from typing import Final
 
 from aegis.model.money import ZERO, plain
 from aegis.twin.bybit.json import (
+    POSITION_IDX,
     SETTLE_COIN,
     Row,
     decimals_of,
@@ -23,11 +24,7 @@ MINUTE_NS: Final = 60_000_000_000
 
 _CONSTANT_KEYS: Final[Mapping[str, object]] = {
     "category": "linear",
-    "positionIdx": 0,
     "tradeMode": 0,
-    "riskId": 1,
-    "riskLimitValue": RISK_LIMIT_VALUE,
-    "trailingStop": "0",
     "tpslMode": "Full",
     "positionStatus": "Normal",
     "autoAddMargin": 0,
@@ -35,7 +32,7 @@ _CONSTANT_KEYS: Final[Mapping[str, object]] = {
     "leverageSysUpdatedTime": "",
     "mmrSysUpdatedTime": "",
 }
-"""What every position of the twin says: one way, one tier, no trailing stop."""
+"""What every position of the twin says."""
 
 
 class AccountRows:
@@ -45,26 +42,30 @@ class AccountRows:
         self._engine = engine
         self._ledger = ledger
 
-    def position(self, symbol: str, *, stream: bool) -> Row:
+    def position(self, position: EnginePosition, *, stream: bool) -> Row:
         """
-        Return the position row of *symbol*, flat ones included.
+        Return the row of *position*, flat ones included.
 
         The stream calls the entry price entryPrice and writes "0" for no stop; REST says avgPrice
         and "" (venues.md 3.6, 3.7).
         """
-        position = self._engine.positions[symbol]
+        symbol = position.symbol
         instrument = self._engine.instruments[symbol]
         size = abs(position.qty)
         mark = price_text(self._engine.quote(symbol).mark, instrument)
         value = size * position.entry_px
-        mark_value = size * Decimal(mark)
         none = "0" if stream else ""
         current = position.realized_pnl - position.fees + position.funding
         initial = position_initial_margin(position)
-        maintenance = mark_value * instrument.maint_margin_rate
+        maintenance = self._engine.maintenance(symbol, position.leg)
+        risk_id, risk_limit = risk_tier(instrument, position.leverage)
+        unrealized = self._engine.unrealized(symbol, position.leg)
         row: Row = {
             **_CONSTANT_KEYS,
             "symbol": symbol,
+            "positionIdx": POSITION_IDX[position.leg],
+            "riskId": risk_id,
+            "riskLimitValue": risk_limit,
             "side": "" if not size else "Buy" if position.qty > 0 else "Sell",
             "size": plain(size),
             "positionValue": money_text(value) if size else none,
@@ -80,7 +81,8 @@ class AccountRows:
             "breakEvenPrice": _price_or_empty(_break_even(position, instrument), instrument),
             "takeProfit": _trigger_text(position.target, none),
             "stopLoss": _trigger_text(position.stop, none),
-            "unrealisedPnl": money_text(self._engine.unrealized(symbol)) if size else none,
+            **_trail_keys(position),
+            "unrealisedPnl": money_text(unrealized) if size else none,
             "curRealisedPnl": money_text(current),
             "cumRealisedPnl": money_text(self._ledger.realized(symbol)),
             "sessionAvgPrice": "0" if stream else "",
@@ -104,11 +106,14 @@ class AccountRows:
         what is free is the coin's walletBalance - totalPositionIM - totalOrderIM.
         """
         engine = self._engine
-        positions = [position for position in engine.positions.values() if position.qty]
-        unrealized = sum((engine.unrealized(position.symbol) for position in positions), ZERO)
+        positions = engine.held()
+        unrealized = sum((engine.unrealized(one.symbol, one.leg) for one in positions), ZERO)
         equity = engine.wallet + unrealized
-        initial = sum((position.margin for position in positions), ZERO)
-        maintenance = sum((self._maintenance(position) for position in positions), ZERO)
+        initial = sum(
+            (one.margin if one.isolated else position_initial_margin(one) for one in positions),
+            ZERO,
+        )
+        maintenance = sum((engine.maintenance(one.symbol, one.leg) for one in positions), ZERO)
         order_margin = max(engine.wallet - initial - engine.available(), ZERO)
         isolated = all(position.isolated for position in engine.positions.values())
 
@@ -157,11 +162,21 @@ class AccountRows:
             ],
         }
 
-    def _maintenance(self, position: EnginePosition) -> Decimal:
-        symbol = position.symbol
-        instrument = self._engine.instruments[symbol]
-        mark = Decimal(price_text(self._engine.quote(symbol).mark, instrument))
-        return abs(position.qty) * mark * instrument.maint_margin_rate
+
+def risk_tier(instrument: TwinInstrument, leverage: int) -> tuple[int, str]:
+    """Return id and value of the risk limit that *leverage* allows."""
+    tiers = instrument.margin_tiers
+    number = sum(tier.leverage_max >= leverage for tier in tiers) or 1
+    cap = tiers[number - 1].notional_cap
+    return number, RISK_LIMIT_VALUE if cap.is_infinite() else plain(cap)
+
+
+def _trail_keys(position: EnginePosition) -> Row:
+    trail = None if position.trailing is None else position.trailing.spec.trail
+    if trail is None or trail.distance is None:
+        return {"trailingStop": "0", "activePrice": "0"}
+    active = "0" if trail.activate is None else plain(trail.activate)
+    return {"trailingStop": plain(trail.distance), "activePrice": active}
 
 
 def position_initial_margin(position: EnginePosition) -> Decimal:

@@ -16,8 +16,9 @@ from aegis.twin.bybit.order_scope import OrderScope
 from aegis.twin.bybit.position import PositionDesk
 from aegis.twin.bybit.private_feed import PrivateFeed
 from aegis.twin.bybit.rest import BybitRest, routes_of
-from aegis.twin.bybit.stream import PrivateSession, PublicSession, TradeSession
+from aegis.twin.bybit.stream import PrivateSession, PublicSession
 from aegis.twin.bybit.trade import TradeDesk
+from aegis.twin.bybit.trade_session import TradeSession
 from aegis.twin.bybit.transactions import TransactionLog
 from aegis.twin.engine.api import (
     Bar,
@@ -30,6 +31,7 @@ from aegis.twin.engine.api import (
 )
 from aegis.twin.face_api import StreamSession
 from aegis.twin.faults import FaultSeam, NoFaults
+from aegis.twin.key_grants import KeyGrants
 
 
 class BybitFace:
@@ -55,6 +57,8 @@ class BybitFace:
     ) -> None:
         self._engine = engine
         self._wall_ms = wall_ms
+        self.key_grants = KeyGrants()
+        self._faults = faults if faults is not None else NoFaults()
         self._auth = BybitAuth(api_key=api_key, api_secret=api_secret)
         self._limits = RateLimits(enforced=limits_enforced)
         self._ledger = BybitLedger(engine, Ids(api_key))
@@ -66,7 +70,14 @@ class BybitFace:
         self._batches = BatchDesk(self._trade)
         orders = OrderQueries(engine, self._ledger, scope)
         position = PositionDesk(
-            engine, self._ledger, rows, self._private, self._trade, scope, api_key
+            engine,
+            self._ledger,
+            rows,
+            self._private,
+            self._trade,
+            scope,
+            api_key,
+            self.key_grants,
         )
         self._market = MarketDesk(engine, self._ledger, wall_ms)
         self._rest = BybitRest(
@@ -81,7 +92,7 @@ class BybitFace:
             auth=self._auth,
             limits=self._limits,
             wall_ms=wall_ms,
-            faults=faults if faults is not None else NoFaults(),
+            faults=self._faults,
         )
         self._stream_count = 0
         engine.add_listener(self)
@@ -95,9 +106,13 @@ class BybitFace:
         target: str,
         *,
         send: Callable[[bytes], None],
-        close: Callable[[str], None],  # noqa: ARG002 - the face never ends a stream by itself
+        close: Callable[[str], None],
     ) -> StreamSession | None:
-        """Open /v5/public/linear, /v5/private or /v5/trade; None for any other path."""
+        """
+        Open /v5/public/linear, /v5/private or /v5/trade; None for any other path.
+
+        The face never ends a stream by itself: *close* is for the fault seam.
+        """
         self._stream_count += 1
         conn_id = f"twin-{self._stream_count:06x}"
         match target.partition("?")[0]:
@@ -112,7 +127,9 @@ class BybitFace:
                     self._auth,
                     self._limits,
                     self._wall_ms,
+                    self._faults,
                     send,
+                    close,
                     conn_id,
                 )
             case _:
@@ -122,6 +139,10 @@ class BybitFace:
         """Tell the private streams."""
         self._private.order_changed(order)
 
+    def take_over(self) -> None:
+        """Show the executions of an account that was restored into the engine."""
+        self._ledger.take_over()
+
     def on_fill(self, fill: EngineFill) -> None:
         """Book the fill, tell the private streams and the public trades."""
         row = self._ledger.note_fill(fill)
@@ -130,7 +151,7 @@ class BybitFace:
 
     def on_position(self, position: EnginePosition, cause: str) -> None:  # noqa: ARG002 - the port's shape
         """Tell the private streams."""
-        self._private.position_changed(position.symbol)
+        self._private.position_changed(position.symbol, position.leg)
 
     def on_balance(self, cause: str) -> None:  # noqa: ARG002 - the port's shape
         """Tell the private streams."""

@@ -11,6 +11,7 @@ from aegis.twin.engine.api import (
     Bound,
     EngineOrder,
     EngineStatus,
+    Leg,
     Maker,
     OrderSpec,
     TwinInstrument,
@@ -50,13 +51,32 @@ _CREATE_TYPES: Final[Mapping[Maker, str]] = {
     Maker.STOP_LOSS: "CreateByStopLoss",
     Maker.TAKE_PROFIT: "CreateByTakeProfit",
     Maker.LIQUIDATION: "CreateByLiq",
+    Maker.TAKEOVER: "CreateByTakeOver_PassThrough",
     Maker.ADL: "CreateByAdl_PassThrough",
 }
 
 _EXEC_TYPES: Final[Mapping[Maker, str]] = {
     Maker.LIQUIDATION: "BustTrade",
+    Maker.TAKEOVER: "BustTrade",
     Maker.ADL: "AdlTrade",
 }
+
+
+_BOUND_CREATE_TYPES: Final[Mapping[Bound, str]] = {
+    Bound.STOP: "CreateByStopLoss",
+    Bound.TARGET: "CreateByTakeProfit",
+    Bound.TRAILING: "CreateByTrailingStop",
+    Bound.PARTIAL_STOP: "CreateByPartialStopLoss",
+    Bound.PARTIAL_TARGET: "CreateByPartialTakeProfit",
+}
+_STOP_ORDER_TYPES: Final[Mapping[Bound, str]] = {
+    Bound.STOP: "StopLoss",
+    Bound.TARGET: "TakeProfit",
+    Bound.TRAILING: "TrailingStop",
+    Bound.PARTIAL_STOP: "PartialStopLoss",
+    Bound.PARTIAL_TARGET: "PartialTakeProfit",
+}
+POSITION_IDX: Final[Mapping[Leg, int]] = {Leg.BOTH: 0, Leg.LONG: 1, Leg.SHORT: 2}
 
 
 def ms_of(time_ns: int) -> int:
@@ -129,17 +149,13 @@ class Ids:
 
 
 def order_type_word(spec: OrderSpec) -> str:
-    """Write the type after triggering: every conditional order of the twin is a market order."""
-    return "Limit" if spec.order_type is OrderType.LIMIT else "Market"
+    """Write the type after triggering: limit with a price of its own, else market."""
+    return "Market" if spec.limit_price is None else "Limit"
 
 
 def create_type(order: EngineOrder) -> str:
     """Say who made the order, in the venue's word."""
-    if order.made_by is Maker.USER and order.bound is Bound.STOP:
-        return _CREATE_TYPES[Maker.STOP_LOSS]
-    if order.made_by is Maker.USER and order.bound is Bound.TARGET:
-        return _CREATE_TYPES[Maker.TAKE_PROFIT]
-    return _CREATE_TYPES[order.made_by]
+    return _BOUND_CREATE_TYPES.get(order.bound) or _CREATE_TYPES[order.made_by]
 
 
 def exec_type(order: EngineOrder) -> str:
@@ -149,11 +165,7 @@ def exec_type(order: EngineOrder) -> str:
 
 def stop_order_type(order: EngineOrder) -> str:
     """Name the kind of conditional order, "" for an ordinary one (venues.md 3.5)."""
-    if order.bound is Bound.STOP:
-        return "StopLoss"
-    if order.bound is Bound.TARGET:
-        return "TakeProfit"
-    return "Stop" if order.conditional else ""
+    return _STOP_ORDER_TYPES.get(order.bound, "Stop" if order.conditional else "")
 
 
 def trigger_direction(spec: OrderSpec) -> int:

@@ -15,6 +15,7 @@ from aegis.model.money import ZERO, plain
 from aegis.model.order import TimeInForce
 from aegis.twin.bybit.json import (
     FINAL_STATUSES,
+    POSITION_IDX,
     SETTLE_COIN,
     STATUS_WORDS,
     Ids,
@@ -40,10 +41,16 @@ from aegis.twin.engine.api import (
     IncomeRow,
     OrderSpec,
 )
-from aegis.twin.engine.execution import LIQUIDATION_DETAIL, REDUCE_ONLY_DETAIL
+from aegis.twin.engine.execution import REDUCE_ONLY_DETAIL
+from aegis.twin.engine.liquidation import LIQUIDATION_DETAIL
+from aegis.twin.engine.relatives import SIBLING_DETAIL
 
 MARKET_BAND: Final = 0.05
 """A market order is an IOC limit this far through the last price (venues.md 3.3)."""
+_OCO_CANCEL_TYPES: Final[Mapping[Bound, str]] = {
+    Bound.PARTIAL_STOP: "CancelByOCOSlCanceledByTpTriggered",
+    Bound.PARTIAL_TARGET: "CancelByOCOTpCanceledBySlTriggered",
+}
 _CANCEL_TYPES: Final[Mapping[str, str]] = {
     LIQUIDATION_DETAIL: "CancelByPrepareLiq",
     "position is flat": "CancelByReduceOnly",
@@ -95,9 +102,17 @@ class BybitLedger:
         self._executions: deque[Row] = deque(maxlen=ROWS_MAX)
         self._realized: dict[str, Decimal] = {}
         self._funding_count = 0
-        for fill in engine.fills():
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Note what the engine remembers: at first, and when a saved account was restored."""
+        self._executions.clear()
+        self._closed.clear()
+        self._realized.clear()
+        self._funding_count = 0
+        for fill in self._engine.fills():
             self.note_fill(fill)
-        for row in engine.income():
+        for row in self._engine.income():
             self.note_income(row)
 
     def note(self, order: EngineOrder) -> OrderNote:
@@ -111,8 +126,8 @@ class BybitLedger:
         if order.spec.qty is not None:
             note.qty = order.spec.qty
         elif order.status not in FINAL_STATUSES:
-            position = self._engine.positions.get(order.spec.symbol)
-            if position is not None and position.qty:
+            position = self._engine.leg(order.spec.symbol, order.spec.leg)
+            if position.qty:
                 note.qty = abs(position.qty)
         return note
 
@@ -202,7 +217,7 @@ class BybitLedger:
             "parentOrderLinkId": note.parent_link,
             "blockTradeId": "",
             "side": side_word(spec.side),
-            "positionIdx": 0,
+            "positionIdx": POSITION_IDX[spec.leg],
             "orderStatus": _status_word(order, archived=archived),
             "cancelType": _cancel_type(order),
             "rejectReason": _reject_reason(order),
@@ -226,10 +241,10 @@ class BybitLedger:
             "closeOnTrigger": spec.close_position or not own,
             "createType": create_type(order),
             "stopOrderType": stop_order_type(order),
-            "tpslMode": "Full" if attached or not own else "",
+            "tpslMode": _tpsl_mode(order) if attached or not own else "",
             **_trigger_keys(spec),
-            "tpLimitPrice": "",
-            "slLimitPrice": "",
+            "tpLimitPrice": _price_or(spec.attached_target_limit, ""),
+            "slLimitPrice": _price_or(spec.attached_stop_limit, ""),
             "placeType": "",
             "smpType": "None",
             "smpGroup": 0,
@@ -287,7 +302,7 @@ class BybitLedger:
 
     def _funding_row(self, row: IncomeRow) -> Row:
         self._funding_count += 1
-        position = self._engine.positions[row.symbol]
+        position = self._engine.leg(row.symbol, row.leg)
         quote = self._engine.quote(row.symbol)
         mark = price_text(quote.mark, self._engine.instruments[row.symbol])
         size = abs(position.qty)
@@ -332,7 +347,7 @@ class BybitLedger:
         """Return one row of closed-pnl; *side* is the closing order's."""
         order = closed.order
         instrument = self._engine.instruments[order.spec.symbol]
-        position = self._engine.positions[order.spec.symbol]
+        position = self._engine.leg(order.spec.symbol, order.spec.leg)
         return {
             "symbol": order.spec.symbol,
             "orderId": self.ids.order(order.order_id),
@@ -379,6 +394,14 @@ def _trigger_keys(spec: OrderSpec) -> Row:
     }
 
 
+def _price_or(price: Decimal | None, none: str) -> str:
+    return none if price is None else plain(price)
+
+
+def _tpsl_mode(order: EngineOrder) -> str:
+    return "Partial" if order.bound.is_partial or order.spec.attached_partial else "Full"
+
+
 def _status_word(order: EngineOrder, *, archived: bool) -> str:
     untriggered = order.conditional and not order.triggered_ns
     if order.status is EngineStatus.CANCELED and untriggered and not archived:
@@ -389,7 +412,10 @@ def _status_word(order: EngineOrder, *, archived: bool) -> str:
 
 
 def _cancel_type(order: EngineOrder) -> str:
-    if order.status is EngineStatus.DEACTIVATED and order.detail != "removed":
+    if order.detail == SIBLING_DETAIL:
+        return _OCO_CANCEL_TYPES.get(order.bound, "CancelByTpSlTsClear")
+    cleared = order.detail not in {"removed", LIQUIDATION_DETAIL}
+    if order.status is EngineStatus.DEACTIVATED and cleared:
         return "CancelByTpSlTsClear"
     ended = order.status in {EngineStatus.CANCELED, EngineStatus.DEACTIVATED}
     if not ended or _is_leftover(order):

@@ -29,12 +29,28 @@ LIMITS: Final[Mapping[str, int]] = {
 LIMIT_DEFAULT: Final = 50
 
 
+ADDRESS_LIMIT: Final = 600
+ADDRESS_SPAN_MS: Final = 5 * SECOND_MS
+ADDRESS_BAN_MS: Final = 600 * SECOND_MS
+"""HTTP requests of one address in five seconds, and how long it is then refused (venues.md 3.2)."""
+
+
 class RateLimits:
     """Counters per path, one second long, on the wall clock. Counts always, refuses if enforced."""
 
     def __init__(self, *, enforced: bool) -> None:
         self._enforced = enforced
         self._used: dict[str, tuple[int, int]] = {}
+        self._span = self._in_span = self._banned_until_ms = 0
+
+    def too_frequent(self, wall_ms: int) -> bool:
+        """Count an HTTP request of the address; say whether it must be answered with 403."""
+        span = wall_ms // ADDRESS_SPAN_MS
+        self._in_span = self._in_span + 1 if span == self._span else 1
+        self._span = span
+        if self._in_span > ADDRESS_LIMIT:
+            self._banned_until_ms = wall_ms + ADDRESS_BAN_MS
+        return self._enforced and wall_ms < self._banned_until_ms
 
     def headers(self, path: str, wall_ms: int) -> dict[str, str]:
         """Return the three headers as they stand."""

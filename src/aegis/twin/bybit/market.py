@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from aegis.twin.bybit.account_rows import instrument_row
+from aegis.model.money import plain
+from aegis.twin.bybit.account_rows import instrument_row, risk_tier
 from aegis.twin.bybit.json import (
     NS_PER_MS,
     Row,
@@ -19,6 +20,7 @@ from aegis.twin.bybit.params import Params, cursor_text
 from aegis.twin.bybit.refusal import param_error
 from aegis.twin.engine.api import Bar, Engine, Quote, TwinInstrument
 
+_RISK_SYMBOLS: Final = 15
 _CATEGORIES: Final = frozenset({"linear", "inverse", "spot", "option"})
 
 
@@ -175,24 +177,19 @@ class MarketDesk:
         return {"category": "linear", "list": rows[: params.limit(default=200, maximum=200)]}
 
     def risk_limit(self, params: Params) -> Row:
-        """List risk tiers: the twin has one a symbol."""
+        """List risk tiers, 15 symbols a page."""
         category = _category(params)
         symbol = params.get("symbol")
-        rows = [
-            {
-                "id": 1,
-                "symbol": one.symbol,
-                "riskLimitValue": "2000000",
-                "maintenanceMargin": f"{one.maint_margin_rate:f}",
-                "initialMargin": f"{1 / one.leverage_max:.4f}",
-                "isLowestRisk": 1,
-                "maxLeverage": f"{one.leverage_max}.00",
-                "mmDeduction": "",
-            }
+        chosen = [
+            one
             for one in self._engine.instruments.values()
             if category == "linear" and (not symbol or one.symbol == symbol)
         ]
-        return {"category": category, "list": rows, "nextPageCursor": ""}
+        begin = params.cursor() or 0
+        end = begin + _RISK_SYMBOLS
+        rows = [row for one in chosen[begin:end] for row in _risk_rows(one)]
+        cursor = cursor_text(end) if end < len(chosen) else ""
+        return {"category": category, "list": rows, "nextPageCursor": cursor}
 
     def _instrument(self, params: Params) -> TwinInstrument:
         # kline and orderbook default to linear (venues.md 3.6); other categories have no symbols.
@@ -209,6 +206,23 @@ def _category(params: Params) -> str:
     if category not in _CATEGORIES:
         raise param_error("Illegal category")
     return category
+
+
+def _risk_rows(instrument: TwinInstrument) -> list[Row]:
+    tiers = instrument.margin_tiers
+    return [
+        {
+            "id": number,
+            "symbol": instrument.symbol,
+            "riskLimitValue": risk_tier(instrument, tier.leverage_max)[1],
+            "maintenanceMargin": f"{tier.maint_rate:f}",
+            "initialMargin": f"{1 / tier.leverage_max:.4f}",
+            "isLowestRisk": 1 if number == 1 else 0,
+            "maxLeverage": f"{tier.leverage_max}.00",
+            "mmDeduction": plain(tier.deduction) if tier.deduction else "",
+        }
+        for number, tier in enumerate(tiers, 1)
+    ]
 
 
 def _kline_row(open_ns: int, bar: Bar, instrument: TwinInstrument) -> list[str]:

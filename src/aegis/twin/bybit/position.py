@@ -4,14 +4,30 @@ from decimal import Decimal
 
 from aegis.model.order import OrderSide, TriggerBy
 from aegis.twin.bybit.account_rows import AccountRows
-from aegis.twin.bybit.json import NS_PER_MS, SETTLE_COIN, Row, ms_text
+from aegis.twin.bybit.json import NS_PER_MS, POSITION_IDX, SETTLE_COIN, Row, ms_text
 from aegis.twin.bybit.ledger import BybitLedger
 from aegis.twin.bybit.order_scope import OrderScope
 from aegis.twin.bybit.params import Params, page_of
 from aegis.twin.bybit.private_feed import PrivateFeed
 from aegis.twin.bybit.refusal import BybitRefused, RefusalContext, param_error, refusal_of
-from aegis.twin.bybit.trade import TradeDesk, require_linear, trigger_by, watched_price
-from aegis.twin.engine.api import Engine, EngineOrder, Reason, Refused
+from aegis.twin.bybit.trade import (
+    TradeDesk,
+    limit_leg,
+    require_linear,
+    trigger_by,
+    watched_price,
+)
+from aegis.twin.engine.api import (
+    Engine,
+    EngineOrder,
+    EnginePosition,
+    Leg,
+    PartialWish,
+    Reason,
+    Refused,
+    Trail,
+)
+from aegis.twin.key_grants import KeyGrants
 
 
 class PositionDesk:
@@ -26,6 +42,7 @@ class PositionDesk:
         trade: TradeDesk,
         scope: OrderScope,
         api_key: str,
+        grants: KeyGrants | None = None,
     ) -> None:
         self._engine = engine
         self._ledger = ledger
@@ -34,6 +51,7 @@ class PositionDesk:
         self._trade = trade
         self._scope = scope
         self._api_key = api_key
+        self._grants = grants or KeyGrants()
 
     def positions(self, params: Params) -> Row:
         """List positions: by symbol flat ones too, by settleCoin open ones only."""
@@ -43,16 +61,16 @@ class PositionDesk:
         symbol = params.get("symbol")
         if symbol:
             self._scope.instrument(params)
-            symbols = [symbol]
+            chosen = list(self._engine.legs(symbol))
         elif params.get("settleCoin"):
-            held = params.text("settleCoin") == SETTLE_COIN
-            symbols = sorted(s for s, p in self._engine.positions.items() if held and p.qty)
+            held = self._engine.held() if params.text("settleCoin") == SETTLE_COIN else ()
+            chosen = sorted(held, key=lambda one: (one.symbol, POSITION_IDX[one.leg]))
         else:
             raise param_error(
                 "Missing some parameters that must be filled in, symbol or settleCoin"
             )
         return page_of(
-            symbols,
+            chosen,
             params,
             default=20,
             maximum=200,
@@ -61,87 +79,145 @@ class PositionDesk:
 
     def trading_stop(self, params: Params) -> Row:
         """
-        Set, move ("0" removes) the position's stop and target in place, Full mode.
+        Set, move ("0" removes) the position's stop, target and trail in place, or add partials.
 
-        Partial mode and trailing stops are refused with 10001. A trigger price type left out keeps
-        the one that stands, LastPrice where none stands.
+        A trigger price type left out keeps the one that stands, LastPrice where none stands.
+        Partial can only add (venues.md 3.4); a trailing stop may come with either mode.
         """
         require_linear(params)
         symbol = self._scope.instrument(params).symbol
         params.required("positionIdx")
-        self._trade.check_position_idx(params)
+        position = self._engine.leg(symbol, self._trade.leg(params))
         mode = params.required("tpslMode")
-        if mode != "Full":
-            raise param_error(
-                "tpslMode Partial is not supported by the twin"
-                if mode == "Partial"
-                else "params error: tpslMode invalid"
-            )
-        if params.decimal("trailingStop") or params.decimal("activePrice"):
-            raise param_error("trailingStop is not supported by the twin")
+        if mode not in {"Full", "Partial"}:
+            raise param_error("params error: tpslMode invalid")
         stop, target = params.decimal("stopLoss"), params.decimal("takeProfit")
-        if stop is None and target is None:
+        trail = _trail(params, position)
+        if stop is None and target is None and trail is None:
             raise param_error("params error: takeProfit or stopLoss is required")
-        self._set_protection(symbol, params, stop, target)
+        if mode == "Full":
+            _refuse_sizes(params)
+            self._set_protection(position, params, stop, target, trail)
+            return {}
+        if stop or target:
+            self._add_partial(position, params, stop or None, target or None)
+        if trail is not None:
+            self._set_protection(position, params, None, None, trail)
         return {}
 
-    def _set_protection(
-        self, symbol: str, params: Params, stop: Decimal | None, target: Decimal | None
+    def _add_partial(
+        self,
+        position: EnginePosition,
+        params: Params,
+        stop: Decimal | None,
+        target: Decimal | None,
     ) -> None:
-        position = self._engine.positions[symbol]
-        quote = self._engine.quote(symbol)
-        stop_by = _standing_by(params, "slTriggerBy", position.stop)
-        target_by = _standing_by(params, "tpTriggerBy", position.target)
-        context = RefusalContext(
+        stop_size, target_size = params.decimal("slSize"), params.decimal("tpSize")
+        if stop and target and stop_size != target_size:
+            raise param_error("params error: tpSize and slSize must be equal")
+        wish = PartialWish(
+            symbol=position.symbol,
+            leg=position.leg,
+            qty=(stop_size if stop else target_size) or None,
+            stop=stop,
+            target=target,
+            stop_by=trigger_by(params, "slTriggerBy"),
+            target_by=trigger_by(params, "tpTriggerBy"),
+            stop_limit=limit_leg(params, "sl"),
+            target_limit=limit_leg(params, "tp"),
+        )
+        context = self._context(position, stop, target, wish.stop_by, wish.target_by, None)
+        with self._private.holding():
+            try:
+                self._engine.add_partial_protection(wish)
+            except Refused as refused:
+                raise refusal_of(refused, context) from refused
+            self._private.position_changed(position.symbol, position.leg)
+
+    def _context(
+        self,
+        position: EnginePosition,
+        stop: Decimal | None,
+        target: Decimal | None,
+        stop_by: TriggerBy,
+        target_by: TriggerBy,
+        trail: Trail | None,
+    ) -> RefusalContext:
+        quote = self._engine.quote(position.symbol)
+        return RefusalContext(
             side=OrderSide.BUY if position.qty > 0 else OrderSide.SELL,
             stop=stop,
             target=target,
+            activation=None if trail is None else trail.activate,
             stop_by=stop_by,
             target_by=target_by,
             stop_base_price=watched_price(quote, stop_by),
             target_base_price=watched_price(quote, target_by),
         )
+
+    def _set_protection(
+        self,
+        position: EnginePosition,
+        params: Params,
+        stop: Decimal | None,
+        target: Decimal | None,
+        trail: Trail | None,
+    ) -> None:
+        stop_by = _standing_by(params, "slTriggerBy", position.stop)
+        target_by = _standing_by(params, "tpTriggerBy", position.target)
+        context = self._context(position, stop, target, stop_by, target_by, trail)
         with self._private.holding():
             try:
                 self._engine.set_position_protection(
-                    symbol, stop=stop, target=target, stop_by=stop_by, target_by=target_by
+                    position.symbol,
+                    stop=stop,
+                    target=target,
+                    stop_by=stop_by,
+                    target_by=target_by,
+                    leg=position.leg,
+                    trail=trail,
                 )
             except Refused as refused:
                 raise refusal_of(refused, context) from refused
-            self._private.position_changed(symbol)
+            self._private.position_changed(position.symbol, position.leg)
 
     def set_leverage(self, params: Params) -> Row:
-        """Set the leverage; both sides must be sent and equal in one-way mode."""
+        """Set the leverage; both sides must be sent, and equal in one-way mode."""
         require_linear(params)
         instrument = self._scope.instrument(params)
         buy, sell = params.required("buyLeverage"), params.required("sellLeverage")
-        leverage = params.decimal("buyLeverage")
-        if leverage is None or leverage != params.decimal("sellLeverage"):
+        both = _whole(params, "buyLeverage"), _whole(params, "sellLeverage")
+        if both[0] != both[1] and not self._engine.hedge_mode:
             raise param_error(f"buy leverage {buy} must equal sell leverage {sell}")
-        if leverage != leverage.to_integral_value():
-            raise param_error("fractional leverage is not supported by the twin")
+        legs: list[tuple[Leg | None, int, str]] = [(None, both[0], buy)]
+        if both[0] != both[1]:
+            legs = [(Leg.LONG, both[0], buy), (Leg.SHORT, both[1], sell)]
+        unchanged = 0
         with self._private.holding():
-            try:
-                self._engine.set_leverage(instrument.symbol, int(leverage))
-            except Refused as refused:
-                context = RefusalContext(leverage=buy, leverage_max=instrument.leverage_max)
-                raise refusal_of(refused, context) from refused
-            self._private.position_changed(instrument.symbol)
+            for leg, leverage, written in legs:
+                try:
+                    self._engine.set_leverage(instrument.symbol, leverage, leg=leg)
+                except Refused as refused:
+                    unchanged += refused.reason is Reason.LEVERAGE_UNCHANGED
+                    if refused.reason is Reason.LEVERAGE_UNCHANGED and unchanged < len(legs):
+                        continue
+                    context = RefusalContext(leverage=written, leverage_max=instrument.leverage_max)
+                    raise refusal_of(refused, context) from refused
+            for one in self._engine.legs(instrument.symbol):
+                self._private.position_changed(one.symbol, one.leg)
         return {}
 
     def switch_mode(self, params: Params) -> Row:
-        """Switch between one-way (0) and hedge mode (3); the twin has one-way only."""
+        """Switch between one-way (0) and hedge mode (3), for all symbols at once."""
         require_linear(params)
         mode = params.required("mode")
         if mode not in {"0", "3"}:
             raise param_error("params error: mode invalid")
-        if (mode == "3") == self._engine.hedge_mode:
-            raise BybitRefused(110025, "Position mode is not modified")
-        if any(position.qty for position in self._engine.positions.values()):
-            raise refusal_of(Refused(Reason.HAS_POSITION))
-        if self._engine.open_orders():
-            raise refusal_of(Refused(Reason.HAS_ORDERS))
-        raise param_error("hedge mode is not supported by the twin")
+        try:
+            self._engine.set_hedge_mode(hedge=mode == "3")
+        except Refused as refused:
+            raise refusal_of(refused) from refused
+        return {}
 
     def closed_pnl(self, params: Params) -> Row:
         """List closing orders with their realized profit after fees, newest first."""
@@ -226,21 +302,22 @@ class PositionDesk:
 
     def query_api(self, _params: Params) -> Row:
         """Return what the key may do."""
+        grants = self._grants
         return {
             "id": "1",
             "note": "twin",
             "apiKey": self._api_key,
-            "readOnly": 0,
+            "readOnly": 0 if grants.trade else 1,
             "secret": "",
             "permissions": {
-                "ContractTrade": ["Order", "Position"],
+                "ContractTrade": ["Order", "Position"] if grants.trade else [],
                 "Spot": ["SpotTrade"],
-                "Wallet": ["AccountTransfer"],
+                "Wallet": ["AccountTransfer", *(["Withdraw"] if grants.withdraw else [])],
                 "Options": [],
-                "Derivatives": ["DerivativesTrade"],
+                "Derivatives": ["DerivativesTrade"] if grants.trade else [],
                 "Exchange": [],
             },
-            "ips": ["*"],
+            "ips": list(grants.addresses) or ["*"],
             "type": 1,
             "deadlineDay": -2,
             "expiredAt": "1970-01-01T00:00:00Z",
@@ -261,6 +338,35 @@ class PositionDesk:
     def coin_info(self, _params: Params) -> Row:
         """Return no coins: deposits and withdrawals are not the twin's."""
         return {"rows": []}
+
+
+def _whole(params: Params, name: str) -> int:
+    leverage = params.decimal(name)
+    if leverage is None:
+        raise param_error(f"params error: {name} invalid")
+    if leverage != leverage.to_integral_value():
+        raise param_error("fractional leverage is not supported by the twin")
+    return int(leverage)
+
+
+def _trail(params: Params, position: EnginePosition) -> Trail | None:
+    """Read a trailing stop; one that stands keeps the distance or activation not sent."""
+    distance, active = params.decimal("trailingStop"), params.decimal("activePrice")
+    if distance is None and not active:
+        return None
+    standing = None if position.trailing is None else position.trailing.spec.trail
+    if distance is None:
+        if standing is None:
+            raise param_error("params error: activePrice is of a trailingStop")
+        distance = standing.distance
+    if active is None and standing is not None:
+        active = standing.activate
+    return Trail(distance=distance, activate=active or None)
+
+
+def _refuse_sizes(params: Params) -> None:
+    if params.decimal("tpSize") or params.decimal("slSize"):
+        raise param_error("params error: tpSize and slSize are of tpslMode Partial")
 
 
 def _standing_by(params: Params, name: str, order: EngineOrder | None) -> TriggerBy:

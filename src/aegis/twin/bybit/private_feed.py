@@ -14,7 +14,7 @@ import orjson
 from aegis.twin.bybit.account_rows import AccountRows
 from aegis.twin.bybit.json import Row, ms_of
 from aegis.twin.bybit.ledger import BybitLedger
-from aegis.twin.engine.api import Engine, EngineOrder
+from aegis.twin.engine.api import Engine, EngineOrder, Leg
 
 Send = Callable[[bytes], None]
 
@@ -54,7 +54,7 @@ class PrivateFeed:
         self._holding = False
         self._orders: dict[str, Row] = {}
         self._executions: list[Row] = []
-        self._positions: dict[str, None] = {}
+        self._positions: dict[tuple[str, Leg], None] = {}
         self._wallet_changed = False
 
     def subscribe(self, topic: str, send: Send) -> None:
@@ -95,9 +95,9 @@ class PrivateFeed:
         self._executions.append(row)
         self._flush_unless_holding()
 
-    def position_changed(self, symbol: str) -> None:
+    def position_changed(self, symbol: str, leg: Leg = Leg.BOTH) -> None:
         """Tell of a position; the venue does so on every order request too (venues.md 3.7)."""
-        self._positions[symbol] = None
+        self._positions[symbol, leg] = None
         self._flush_unless_holding()
 
     def wallet_changed(self) -> None:
@@ -123,7 +123,10 @@ class PrivateFeed:
         if orders:
             self._publish("order", list(orders.values()))
         if positions and self._wanted("position"):
-            rows = [self._rows.position(symbol, stream=True) for symbol in positions]
+            rows = [
+                self._rows.position(self._engine.leg(symbol, leg), stream=True)
+                for symbol, leg in positions
+            ]
             self._publish("position", rows)
         if wallet and self._wanted("wallet"):
             self._publish("wallet", [self._rows.wallet()])

@@ -60,6 +60,7 @@ class RefusalContext:
     stop_by: TriggerBy = TriggerBy.LAST
     target_by: TriggerBy = TriggerBy.LAST
     notional_min: Decimal = Decimal(5)
+    activation: Decimal | None = None
     leverage: str = ""
     leverage_max: int = 0
     amending: bool = False
@@ -123,6 +124,23 @@ def _leverage_invalid(context: RefusalContext) -> tuple[int, str]:
     )
 
 
+def _notional_above_max(context: RefusalContext) -> tuple[int, str]:
+    if context.leverage:
+        return _leverage_invalid(context)
+    return 110090, (
+        "Order placement failed as your position may exceed the max limit. Please adjust your "
+        "leverage to a lower one to increase the max. position limit"
+    )
+
+
+def _trail_invalid(context: RefusalContext) -> tuple[int, str]:
+    word = "higher" if context.side is OrderSide.BUY else "lower"
+    return 10001, (
+        f"TrailingProfit:{_scaled(context.activation)} set for {_side_word(context.side)} position "
+        f"should be {word} than base_price:{_scaled(context.stop_base_price)}??LastPrice"
+    )
+
+
 def _says(ret_code: int, ret_msg: str) -> Callable[[RefusalContext], tuple[int, str]]:
     return lambda _context: (ret_code, ret_msg)
 
@@ -161,12 +179,20 @@ REFUSALS: Final[Mapping[Reason, Callable[[RefusalContext], tuple[int, str]]]] = 
     Reason.CONDITIONAL_LIMIT: _says(
         110009, "The number of stop orders exceeds the maximum allowable limit"
     ),
+    Reason.LEG_MISMATCH: _says(10001, "position idx not match position mode"),
+    Reason.MODE_UNCHANGED: _says(110025, "Position mode is not modified"),
+    Reason.NOTIONAL_ABOVE_MAX: _notional_above_max,
+    Reason.LEVERAGE_UNAFFORDABLE: _says(110044, "Available margin is insufficient"),
+    Reason.TRAIL_INVALID: _trail_invalid,
+    Reason.PARTIAL_LIMIT: _says(
+        110061, "The number of TP/SL orders exceeds the maximum allowable limit of 20"
+    ),
     Reason.NO_LIQUIDITY: _says(110003, "Order price exceeds the allowable range."),
 }
 """
 One answer per reason. 10001 zero position and wrong side, 34040, 110017, 110043, 110092/110093,
-110094: venues.md 3.3, 3.4, 3.8. The texts of 110007, 110009, 110013, 110026 and the quantity
-errors are from memory of the venue, not re-checked.
+110094: venues.md 3.3, 3.4, 3.8. The texts of 110007, 110009, 110013, 110026, 110044, 110061,
+110090, the trailing stop's and the quantity errors are from memory of the venue, not re-checked.
 """
 
 

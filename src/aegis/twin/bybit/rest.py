@@ -127,6 +127,10 @@ class BybitRest:
                 status=404, body=b"404 page not found", headers={"Content-Type": "text/plain"}
             )
         wall_ms = self._wall_ms()
+        if self._limits.too_frequent(wall_ms):
+            return HttpResponse(
+                status=403, body=b"access too frequent", headers={"Content-Type": "text/plain"}
+            )
         try:
             if route.signed:
                 self._auth.check_request(request, wall_ms)

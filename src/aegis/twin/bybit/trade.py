@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Final
 
 from aegis.model.order import OrderSide, OrderType, TimeInForce, TriggerBy
-from aegis.twin.bybit.json import FINAL_STATUSES, Row
+from aegis.twin.bybit.json import FINAL_STATUSES, POSITION_IDX, Row
 from aegis.twin.bybit.ledger import BybitLedger
 from aegis.twin.bybit.order_scope import OrderScope
 from aegis.twin.bybit.params import Params
@@ -15,6 +15,8 @@ from aegis.twin.engine.api import (
     Bound,
     Engine,
     EngineOrder,
+    EnginePosition,
+    Leg,
     OrderSpec,
     Quote,
     Reason,
@@ -31,6 +33,7 @@ _TIME_IN_FORCE: Final = {
     "IOC": TimeInForce.IOC,
     "FOK": TimeInForce.IOC,
 }
+_LEGS: Final = {index: leg for leg, index in POSITION_IDX.items()}
 _TRIGGER_BY: Final = {"LastPrice": TriggerBy.LAST, "MarkPrice": TriggerBy.MARK}
 
 
@@ -48,6 +51,17 @@ def trigger_by(params: Params, name: str, default: TriggerBy = TriggerBy.LAST) -
     if word not in _TRIGGER_BY:
         raise param_error(f"params error: {name} {word} is not supported by the twin")
     return _TRIGGER_BY[word]
+
+
+def limit_leg(params: Params, prefix: str) -> Decimal | None:
+    """Return the limit price of a partial stop ("sl") or target ("tp"), None for market."""
+    kind = params.text(f"{prefix}OrderType") or "Market"
+    price = params.decimal(f"{prefix}LimitPrice") or None
+    if kind not in {"Market", "Limit"} or (kind == "Limit") is (price is None):
+        raise param_error(f"params error: {prefix}OrderType and {prefix}LimitPrice do not match")
+    if price is not None and params.text("tpslMode") != "Partial":
+        raise param_error("params error: tpslMode Full is for market orders only")
+    return price
 
 
 def watched_price(quote: Quote, by: TriggerBy) -> float:
@@ -70,17 +84,16 @@ class TradeDesk:
         """Place an order; answers its ids (venues.md 3.3)."""
         require_linear(params)
         instrument = self._scope.instrument(params)
-        self.check_position_idx(params)
-        spec = self._spec(params, instrument)
+        spec = self._spec(params, instrument, self.leg(params))
         with self._private.holding():
             try:
                 order = self._engine.place(spec)
             except Refused as refused:
                 raise refusal_of(refused, self._context(spec, instrument)) from refused
-            self._private.position_changed(spec.symbol)
+            self._private.position_changed(spec.symbol, spec.leg)
         return self._ids_row(order)
 
-    def _spec(self, params: Params, instrument: TwinInstrument) -> OrderSpec:
+    def _spec(self, params: Params, instrument: TwinInstrument, leg: Leg) -> OrderSpec:
         side = _SIDES.get(params.text("side"))
         if side is None:
             raise param_error("Side invalid")
@@ -93,10 +106,9 @@ class TradeDesk:
         stop, target = self._attached(params)
         trigger = params.decimal("triggerPrice")
         whole = params.flag("reduceOnly") and params.flag("closeOnTrigger")
-        qty = self._qty(params, instrument, side, whole=whole, conditional=bool(trigger))
+        position = self._engine.leg(instrument.symbol, leg)
+        qty = self._qty(params, position, side, whole=whole, conditional=bool(trigger))
         by = trigger_by(params, "triggerBy")
-        if trigger and kind == "Limit":
-            raise param_error("conditional limit orders are not supported by the twin")
         direction = _DIRECTIONS.get(params.text("triggerDirection")) if trigger else None
         if trigger and direction is None:
             raise param_error("TriggerDirection invalid")
@@ -126,6 +138,10 @@ class TradeDesk:
             attached_target=target,
             attached_stop_by=trigger_by(params, "slTriggerBy"),
             attached_target_by=trigger_by(params, "tpTriggerBy"),
+            leg=leg,
+            attached_partial=params.text("tpslMode") == "Partial",
+            attached_stop_limit=limit_leg(params, "sl"),
+            attached_target_limit=limit_leg(params, "tp"),
         )
 
     def _attached(self, params: Params) -> tuple[Decimal | None, Decimal | None]:
@@ -135,14 +151,14 @@ class TradeDesk:
             return None, None
         if params.flag("reduceOnly"):
             raise param_error("reduceOnly order can not set takeProfit or stopLoss")
-        if params.text("tpslMode", "Full") != "Full":
-            raise param_error("tpslMode Partial is not supported by the twin")
+        if params.text("tpslMode", "Full") not in {"Full", "Partial"}:
+            raise param_error("params error: tpslMode invalid")
         return stop, target
 
     def _qty(
         self,
         params: Params,
-        instrument: TwinInstrument,
+        position: EnginePosition,
         side: OrderSide,
         *,
         whole: bool,
@@ -163,9 +179,9 @@ class TradeDesk:
             raise param_error("Qty invalid")
         if conditional:
             return None
-        position = self._engine.positions[instrument.symbol]
         if position.qty * side.sign >= 0:
             raise refusal_of(Refused(Reason.REDUCE_ONLY_REJECTED))
+        instrument = self._engine.instruments[position.symbol]
         return min(abs(position.qty), instrument.market_qty_max)
 
     def _context(self, spec: OrderSpec, instrument: TwinInstrument) -> RefusalContext:
@@ -190,29 +206,11 @@ class TradeDesk:
         require_linear(params)
         instrument = self._scope.instrument(params)
         order = self._open_order(params, amending=True)
-        if params.get("takeProfit") or params.get("stopLoss"):
-            raise param_error(
-                "takeProfit and stopLoss in order/amend are not supported by the twin: "
-                "use position/trading-stop"
-            )
+        stop, target = params.decimal("stopLoss"), params.decimal("takeProfit")
+        if (stop is not None or target is not None) and order.bound is not Bound.NONE:
+            raise param_error("takeProfit and stopLoss are of the order that carries them")
         trigger = params.decimal("triggerPrice") or None
-        quote = self._engine.quote(order.spec.symbol)
-        by = order.spec.trigger_by
-        context = RefusalContext(
-            side=order.spec.side.opposite,
-            stop=trigger,
-            target=trigger,
-            trigger=trigger,
-            trigger_direction=order.spec.trigger_direction or 0,
-            trigger_by=by,
-            stop_by=by,
-            target_by=by,
-            stop_base_price=watched_price(quote, by),
-            target_base_price=watched_price(quote, by),
-            trigger_base_price=watched_price(quote, by),
-            notional_min=instrument.notional_min,
-            amending=True,
-        )
+        context = self._amend_context(order, instrument, trigger, stop, target)
         with self._private.holding():
             try:
                 self._engine.amend(
@@ -220,11 +218,40 @@ class TradeDesk:
                     qty=params.decimal("qty") or None,
                     limit_price=params.decimal("price") or None,
                     trigger_price=trigger,
+                    attached_stop=stop,
+                    attached_target=target,
                 )
             except Refused as refused:
                 raise refusal_of(refused, context) from refused
-            self._private.position_changed(order.spec.symbol)
+            self._private.position_changed(order.spec.symbol, order.spec.leg)
         return self._ids_row(order)
+
+    def _amend_context(
+        self,
+        order: EngineOrder,
+        instrument: TwinInstrument,
+        trigger: Decimal | None,
+        stop: Decimal | None,
+        target: Decimal | None,
+    ) -> RefusalContext:
+        spec = order.spec
+        base = watched_price(self._engine.quote(spec.symbol), spec.trigger_by)
+        own = order.bound is not Bound.NONE
+        return RefusalContext(
+            side=spec.side.opposite if own else spec.side,
+            stop=trigger if own else stop,
+            target=trigger if own else target,
+            trigger=trigger,
+            trigger_direction=spec.trigger_direction or 0,
+            trigger_by=spec.trigger_by,
+            stop_by=spec.trigger_by if own else spec.attached_stop_by,
+            target_by=spec.trigger_by if own else spec.attached_target_by,
+            stop_base_price=base,
+            target_base_price=base,
+            trigger_base_price=base,
+            notional_min=instrument.notional_min,
+            amending=True,
+        )
 
     def cancel(self, params: Params) -> Row:
         """Cancel one resting order; orderId wins over orderLinkId."""
@@ -236,7 +263,7 @@ class TradeDesk:
                 self._engine.cancel(order)
             except Refused as refused:
                 raise refusal_of(refused) from refused
-            self._private.position_changed(order.spec.symbol)
+            self._private.position_changed(order.spec.symbol, order.spec.leg)
         return self._ids_row(order)
 
     def cancel_all(self, params: Params) -> Row:
@@ -262,14 +289,15 @@ class TradeDesk:
                         raise refusal_of(refused) from refused
                     continue
                 canceled.append(self._ids_row(order))
-                self._private.position_changed(order.spec.symbol)
+                self._private.position_changed(order.spec.symbol, order.spec.leg)
         return {"list": canceled, "success": "1"}
 
-    def check_position_idx(self, params: Params) -> None:
-        """Refuse a position index that does not match the position mode."""
-        index = params.integer("positionIdx") or 0
-        if (index in {1, 2}) != self._engine.hedge_mode or index not in {0, 1, 2}:
+    def leg(self, params: Params) -> Leg:
+        """Return the position an index names; one of the other position mode is refused."""
+        leg = _LEGS.get(params.integer("positionIdx") or 0)
+        if leg is None or (leg is not Leg.BOTH) is not self._engine.hedge_mode:
             raise param_error("position idx not match position mode")
+        return leg
 
     def _open_order(self, params: Params, *, amending: bool) -> EngineOrder:
         if not params.get("orderId") and not params.get("orderLinkId"):

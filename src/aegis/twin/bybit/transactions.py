@@ -7,7 +7,7 @@ import attrs
 from aegis.model.money import ZERO, plain
 from aegis.twin.bybit.json import NS_PER_MS, SETTLE_COIN, Ids, Row, money_text, ms_text, side_word
 from aegis.twin.bybit.params import Params, page_of
-from aegis.twin.engine.api import Engine, EngineFill, IncomeRow
+from aegis.twin.engine.api import Engine, EngineFill, IncomeRow, Leg
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -61,18 +61,24 @@ class TransactionLog:
         fills = {fill.fill_id: fill for fill in self._engine.fills()}
         income = list(self._engine.income())
         balance = self._engine.wallet - sum((row.amount for row in income), ZERO)
-        sizes = {symbol: one.qty for symbol, one in self._engine.positions.items()}
+        sizes = {
+            (symbol, leg): self._engine.leg(symbol, leg).qty
+            for symbol in self._engine.instruments
+            for leg in Leg
+        }
         for fill in fills.values():
-            sizes[fill.order.spec.symbol] -= fill.qty * fill.order.spec.side.sign
+            sizes[fill.order.spec.symbol, fill.order.spec.leg] -= (
+                fill.qty * fill.order.spec.side.sign
+            )
         changes: list[_Change] = []
         for row in income:
             made = fills.get(row.ref) if row.kind in {"REALIZED_PNL", "COMMISSION"} else None
             if not (changes and made is not None and changes[-1].fill is made):
                 changes.append(_Change(first=row, fill=made))
                 if made is not None:
-                    sizes[row.symbol] += made.qty * made.order.spec.side.sign
+                    sizes[row.symbol, row.leg] += made.qty * made.order.spec.side.sign
             change = changes[-1]
-            change.size = abs(sizes[row.symbol])
+            change.size = abs(sizes[row.symbol, row.leg])
             if row.kind == "FUNDING_FEE":
                 change.funding += row.amount
             elif row.kind == "COMMISSION":

@@ -1,22 +1,32 @@
 """
-What the twin's engine and its faces agree on: orders, fills, positions, refusals, the listener.
+What the twin's engine and its faces agree on: instruments, fills, positions, listener, port.
 
 An engine is one account on one venue over several symbols. A face translates requests of its venue
 into these calls and what the listener hears into frames. Quantities and prices are Decimal, times
 integer ns UTC on the tape's clock.
 """
 
-import enum
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Protocol
 
 import attrs
 
-from aegis.model.order import OrderSide, OrderType, TimeInForce, TriggerBy
-from aegis.twin.engine import venue_rules
+from aegis.model.order import TriggerBy
+from aegis.twin.engine import orders, refusals, tiers, venue_rules
 
 VenueRules = venue_rules.VenueRules
+Reason = refusals.Reason
+Refused = refusals.Refused
+MarginTier = tiers.MarginTier
+Leg = orders.Leg
+EngineStatus = orders.EngineStatus
+Bound = orders.Bound
+Maker = orders.Maker
+FORCED = orders.FORCED
+Trail = orders.Trail
+OrderSpec = orders.OrderSpec
+EngineOrder = orders.EngineOrder
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -37,168 +47,15 @@ class TwinInstrument:
     maker_fee_rate: Decimal
     funding_interval_ns: int
     liquidation_fee_rate: Decimal
-
-
-class EngineStatus(enum.StrEnum):
-    """
-    State of an order inside the twin.
-
-    UNTRIGGERED, TRIGGERING and TRIGGERED are of conditional orders: waiting, sent to matching but
-    not there yet, placed in matching. DEACTIVATED: a position-bound stop or target that was removed
-    because the position is flat.
-    """
-
-    NEW = "NEW"
-    PARTIALLY_FILLED = "PARTIALLY_FILLED"
-    FILLED = "FILLED"
-    CANCELED = "CANCELED"
-    REJECTED = "REJECTED"
-    EXPIRED = "EXPIRED"
-    UNTRIGGERED = "UNTRIGGERED"
-    TRIGGERING = "TRIGGERING"
-    TRIGGERED = "TRIGGERED"
-    DEACTIVATED = "DEACTIVATED"
-
-
-class Bound(enum.StrEnum):
-    """Position-bound role: NONE for ordinary orders, else the position's own stop or target."""
-
-    NONE = "NONE"
-    STOP = "STOP"
-    TARGET = "TARGET"
-
-
-class Maker(enum.StrEnum):
-    """Who made an order."""
-
-    USER = "USER"
-    STOP_LOSS = "STOP_LOSS"
-    TAKE_PROFIT = "TAKE_PROFIT"
-    LIQUIDATION = "LIQUIDATION"
-    ADL = "ADL"
-
-
-class Reason(enum.StrEnum):
-    """Why the engine refused a request; each face maps it to its venue's code."""
-
-    UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
-    QTY_NOT_POSITIVE = "QTY_NOT_POSITIVE"
-    QTY_BELOW_MIN = "QTY_BELOW_MIN"
-    QTY_ABOVE_MAX = "QTY_ABOVE_MAX"
-    QTY_OFF_STEP = "QTY_OFF_STEP"
-    PRICE_OFF_TICK = "PRICE_OFF_TICK"
-    PRICE_NOT_POSITIVE = "PRICE_NOT_POSITIVE"
-    NOTIONAL_BELOW_MIN = "NOTIONAL_BELOW_MIN"
-    MARGIN_SHORT = "MARGIN_SHORT"
-    LEVERAGE_INVALID = "LEVERAGE_INVALID"
-    LEVERAGE_UNCHANGED = "LEVERAGE_UNCHANGED"
-    MARGIN_TYPE_UNCHANGED = "MARGIN_TYPE_UNCHANGED"
-    HAS_POSITION = "HAS_POSITION"
-    HAS_ORDERS = "HAS_ORDERS"
-    REDUCE_ONLY_REJECTED = "REDUCE_ONLY_REJECTED"
-    REDUCE_ONLY_CROWDED = "REDUCE_ONLY_CROWDED"
-    NO_POSITION = "NO_POSITION"
-    WOULD_TRIGGER = "WOULD_TRIGGER"
-    CLOSE_POSITION_EXISTS = "CLOSE_POSITION_EXISTS"
-    CLOSE_POSITION_WITH_QTY = "CLOSE_POSITION_WITH_QTY"
-    STOP_WRONG_SIDE = "STOP_WRONG_SIDE"
-    TARGET_WRONG_SIDE = "TARGET_WRONG_SIDE"
-    NOT_MODIFIED = "NOT_MODIFIED"
-    DUPLICATE_CLIENT_ID = "DUPLICATE_CLIENT_ID"
-    ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
-    ORDER_TRIGGERING = "ORDER_TRIGGERING"
-    CONDITIONAL_LIMIT = "CONDITIONAL_LIMIT"
-    NO_LIQUIDITY = "NO_LIQUIDITY"
-
-
-class Refused(Exception):
-    """The engine refuses a request."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class OrderSpec:
-    """
-    What a request asks for. *qty* None exactly with *close_position*.
-
-    *attached_stop* and *attached_target* are position-bound protection that arms when the order
-    fills. *position_bound* conditionals follow the position's size and vanish when it is flat.
-    *client_id* "" when the venue makes the order itself.
-    """
-
-    symbol: str
-    client_id: str
-    side: OrderSide
-    order_type: OrderType
-    qty: Decimal | None
-    limit_price: Decimal | None = None
-    time_in_force: TimeInForce = TimeInForce.GTC
-    reduce_only: bool = False
-    close_position: bool = False
-    trigger_price: Decimal | None = None
-    trigger_by: TriggerBy = TriggerBy.LAST
-    trigger_direction: int | None = None
-    """+1 fires at or above, -1 at or below; None: derived from side and type."""
-    attached_stop: Decimal | None = None
-    attached_target: Decimal | None = None
-    attached_stop_by: TriggerBy = TriggerBy.LAST
-    attached_target_by: TriggerBy = TriggerBy.LAST
-    post_only: bool = False
-    """LIMIT only (Binance GTX): expires at once when it would take."""
-    fill_or_kill: bool = False
-    """Fills whole or not at all (FOK)."""
-
-
-@attrs.define(slots=True, kw_only=True, eq=False)
-class EngineOrder:
-    """
-    An order the engine holds. Conditional orders keep their own id; the market order a trigger
-    makes is another EngineOrder whose *parent* is the conditional (Binance) or the same one
-    continued (Bybit: *continues_in_place*), see `venue_rules.VenueRules`.
-
-    A child's spec is an ordinary MARKET (trigger_price None) with the conditional's client id and
-    the quantity as it was placed in matching; close_position is then only in ``parent.spec``. The
-    *parent* of a position-bound order is the entry it came with, None when set later. A bound
-    order's spec.qty follows the position. A reduce-only order larger than the position is trimmed:
-    *spec* is replaced by one with the smaller qty.
-
-    A conditional without continues_in_place ends FILLED once its child is terminal (Binance
-    FINISHED: look at filled_qty), mirroring the child's figures.
-    """
-
-    order_id: int
-    spec: OrderSpec
-    status: EngineStatus
-    made_by: Maker
-    bound: Bound
-    created_ns: int
-    updated_ns: int
-    triggered_ns: int = 0
-    filled_qty: Decimal = Decimal(0)
-    filled_notional: Decimal = Decimal(0)
-    fees: Decimal = Decimal(0)
-    realized_pnl: Decimal = Decimal(0)
-    detail: str = ""
-    """Cancel, reject or expire reason in the engine's words."""
-    parent: "EngineOrder | None" = None
-    child: "EngineOrder | None" = None
+    tiers: tuple[MarginTier, ...] = ()
+    """By notional, ascending; empty: one tier without an upper end."""
+    trigger_protect: Decimal = Decimal("0.05")
+    """A price-protected trigger waits while mark and last are further apart, as a share."""
 
     @property
-    def conditional(self) -> bool:
-        """Say whether the order waits, or waited, for a trigger."""
-        return self.spec.trigger_price is not None
-
-    @property
-    def average_px(self) -> Decimal:
-        """Return the VWAP of its fills, 0 before the first (the venues write 0 there)."""
-        return self.filled_notional / self.filled_qty if self.filled_qty else Decimal(0)
+    def margin_tiers(self) -> tuple[MarginTier, ...]:
+        """Return the tiers, at least one."""
+        return self.tiers or (tiers.only_tier(self.leverage_max, self.maint_margin_rate),)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -219,9 +76,10 @@ class EngineFill:
 
 @attrs.define(slots=True, kw_only=True, eq=False)
 class EnginePosition:
-    """A position in the twin, one-way mode. *qty* signed; *margin* is its isolated wallet."""
+    """One leg of a symbol. *qty* signed; *margin* is its isolated wallet."""
 
     symbol: str
+    leg: Leg = Leg.BOTH
     qty: Decimal = Decimal(0)
     entry_px: Decimal = Decimal(0)
     leverage: int = 20
@@ -238,6 +96,27 @@ class EnginePosition:
     stop: EngineOrder | None = None
     """The position-bound stop, where the venue keeps one."""
     target: EngineOrder | None = None
+    trailing: EngineOrder | None = None
+
+    @property
+    def qty_sign(self) -> int:
+        """Return +1 for a long, -1 for a short, 0 when flat."""
+        return (self.qty > 0) - (self.qty < 0)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class PartialWish:
+    """A partial stop, target or pair of them (Bybit Partial); *qty* None: all of the position."""
+
+    symbol: str
+    leg: Leg
+    qty: Decimal | None
+    stop: Decimal | None = None
+    target: Decimal | None = None
+    stop_by: TriggerBy = TriggerBy.LAST
+    target_by: TriggerBy = TriggerBy.LAST
+    stop_limit: Decimal | None = None
+    target_limit: Decimal | None = None
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -249,6 +128,7 @@ class IncomeRow:
     amount: Decimal
     ts_ns: int
     ref: int
+    leg: Leg = Leg.BOTH
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -333,8 +213,9 @@ class Engine(Protocol):
     """
     One account on one venue.
 
-    *positions* has every symbol from the start, flat ones included. *wallet* includes isolated
-    margins. Listeners must not call back into the engine's changing methods.
+    *positions* has every symbol's one-way position from the start, flat ones included; `legs` gives
+    those of the mode it is in. *wallet* includes isolated margins. Listeners must not call back
+    into the engine's changing methods.
     """
 
     instruments: dict[str, TwinInstrument]
@@ -378,8 +259,10 @@ class Engine(Protocol):
         qty: Decimal | None,
         limit_price: Decimal | None,
         trigger_price: Decimal | None,
+        attached_stop: Decimal | None = None,
+        attached_target: Decimal | None = None,
     ) -> None:
-        """Change a resting order in place, or raise Refused."""
+        """Change a resting order in place, attached 0 takes one off, or raise Refused."""
 
     def set_position_protection(
         self,
@@ -389,8 +272,17 @@ class Engine(Protocol):
         target: Decimal | None,
         stop_by: TriggerBy,
         target_by: TriggerBy,
+        leg: Leg = Leg.BOTH,
+        trail: Trail | None = None,
     ) -> None:
-        """Set, move or remove (0) the position-bound stop and target; None leaves one as it is."""
+        """
+        Set, move or remove (0) the position-bound stop and target; None leaves one as it is.
+
+        A trail of distance 0 removes the trailing stop.
+        """
+
+    def add_partial_protection(self, wish: PartialWish) -> None:
+        """Add a partial stop, target or both as a pair, or raise Refused."""
 
     def find(
         self,
@@ -413,8 +305,20 @@ class Engine(Protocol):
     def income(self) -> Sequence[IncomeRow]:
         """Return every booking still remembered, oldest first."""
 
-    def set_leverage(self, symbol: str, leverage: int) -> None:
-        """Set leverage, or raise Refused(LEVERAGE_INVALID, LEVERAGE_UNCHANGED)."""
+    def set_leverage(self, symbol: str, leverage: int, *, leg: Leg | None = None) -> None:
+        """Set leverage, of one *leg* or all, or raise Refused(LEVERAGE_INVALID, ...)."""
+
+    def set_hedge_mode(self, *, hedge: bool) -> None:
+        """Set the position mode, or raise Refused(MODE_UNCHANGED, HAS_POSITION, HAS_ORDERS)."""
+
+    def legs(self, symbol: str | None = None) -> Sequence[EnginePosition]:
+        """Return the positions of the mode it is in, flat ones included, by symbol."""
+
+    def held(self) -> Sequence[EnginePosition]:
+        """Return the positions that are not flat."""
+
+    def leg(self, symbol: str, leg: Leg) -> EnginePosition:
+        """Return one leg, of either mode."""
 
     def set_isolated(self, symbol: str, *, isolated: bool) -> None:
         """Set the margin type or raise Refused(MARGIN_TYPE_UNCHANGED, HAS_POSITION, HAS_ORDERS)."""
@@ -440,8 +344,11 @@ class Engine(Protocol):
     def funding_rate(self, symbol: str) -> tuple[Decimal, int]:
         """Return the coming funding rate and its time."""
 
-    def unrealized(self, symbol: str) -> Decimal:
+    def unrealized(self, symbol: str, leg: Leg = Leg.BOTH) -> Decimal:
         """Return the unrealized profit at the mark now."""
+
+    def maintenance(self, symbol: str, leg: Leg = Leg.BOTH) -> Decimal:
+        """Return the maintenance margin at the mark now, by the tiers."""
 
     def available(self) -> Decimal:
         """Return the wallet free for new isolated margin."""

@@ -8,40 +8,51 @@ a whole book every time. The work is done by execution, trigger_desk and protect
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import attrs
 
-from aegis.model.money import ZERO
 from aegis.model.order import OrderType, TriggerBy
+from aegis.twin.engine.account_settings import AccountSettings, tell_position
 from aegis.twin.engine.api import (
     Bound,
     EngineFaults,
     EngineOrder,
     EngineStatus,
+    Leg,
     OrderSpec,
+    PartialWish,
     Reason,
     Refused,
+    Trail,
     TwinInstrument,
 )
 from aegis.twin.engine.execution import Execution
 from aegis.twin.engine.ledger import Ledger
+from aegis.twin.engine.liquidation import LiquidationDesk
 from aegis.twin.engine.market import MarketPath, SymbolMarket
 from aegis.twin.engine.matching import plan_notional, plan_qty
 from aegis.twin.engine.order_checks import (
     check_attached,
     check_client_id,
+    check_closing_qty,
     check_conditional,
     check_figures,
+    check_leg,
     check_not_reached,
+    check_notional,
     check_reduce_only,
+    closes_its_leg,
     margin_is_short,
 )
-from aegis.twin.engine.order_store import OPEN_STATUSES, RESTING_STATUSES, OrderStore
+from aegis.twin.engine.order_store import OPEN_STATUSES, OrderStore
 from aegis.twin.engine.parts import EngineParts, NoFaults
 from aegis.twin.engine.protection_desk import ProtectionDesk
+from aegis.twin.engine.relatives import finish_parent
 from aegis.twin.engine.state import export_parts, restore_parts
 from aegis.twin.engine.timeline import EngineTime
+from aegis.twin.engine.trailing import start_trail
 from aegis.twin.engine.trigger_desk import TriggerDesk
 from aegis.twin.engine.venue_rules import VenueRules
 from aegis.twin.engine.view import EngineView
@@ -80,9 +91,7 @@ class TwinEngine(EngineView):
     """
     One account on one venue over several symbols; fulfils `engine_api.Engine`.
 
-    One-way mode. Isolated margin by default; cross is simple: free margin is wallet plus
-    unrealized profit less initial margins, and each cross position is liquidated against the
-    wallet as if it were the only one.
+    One-way or hedge mode; isolated margin by default, cross on one balance (`cross`).
     """
 
     def __init__(
@@ -120,14 +129,16 @@ class TwinEngine(EngineView):
             now_ns=start_ns,
         )
         super().__init__(parts)
-        self.hedge_mode = False
         self._protection = ProtectionDesk(parts)
         self._execution = Execution(parts, self._protection)
         self._triggers = TriggerDesk(parts, self._execution, self._protection)
+        self._liquidation = LiquidationDesk(parts, self._execution, self._protection)
+        self._account = AccountSettings(parts)
         self.time = EngineTime(
             parts,
             self._execution,
             self._triggers,
+            self._liquidation,
             quote_interval_ns=self.options.quote_interval_ns,
             open_kline_updates=self.options.open_kline_updates,
         )
@@ -161,7 +172,7 @@ class TwinEngine(EngineView):
 
     def export_state(self) -> dict[str, Any]:
         """Return the account as JSON-able data: wallet, positions, orders, the last of the rest."""
-        return export_parts(self.parts)
+        return {**export_parts(self.parts), "hedge_mode": self.hedge_mode}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """
@@ -172,23 +183,33 @@ class TwinEngine(EngineView):
         """
         parts = self.parts
         restore_parts(parts, state)
+        self.hedge_mode = bool(state.get("hedge_mode", False))
         self.time.restart()
         for order in parts.store.open_orders():
             parts.voice.on_order(order)
-        for position in self.positions.values():
-            if position.qty:
-                parts.voice.on_position(position, "ORDER")
+        for position in parts.ledger.held():
+            parts.voice.on_position(position, "ORDER")
 
     def place(self, spec: OrderSpec) -> EngineOrder:
         """Accept an order (MARKET and crossing LIMIT match at once) or raise Refused."""
         parts = self.parts
         market = parts.market(spec.symbol)
+        check_leg(spec, hedge_mode=self.hedge_mode)
+        closing = closes_its_leg(spec) and not spec.reduce_only and not spec.close_position
+        if closing:
+            spec = attrs.evolve(spec, reduce_only=True)
+        if spec.trail is not None and spec.trail.activate is not None:
+            spec = attrs.evolve(spec, trigger_price=spec.trail.activate)
         check_figures(spec, market.instrument, market.last_price(parts.now_ns))
         check_client_id(parts, spec)
         if spec.trigger_price is not None:
             check_conditional(parts, spec)
-            order = parts.create(spec, EngineStatus.UNTRIGGERED)
+            waits = spec.trail is None or spec.trail.activate is not None
+            prepare = None if waits else partial(start_trail, parts)
+            order = parts.create(spec, EngineStatus.UNTRIGGERED, prepare=prepare)
         else:
+            if closing:
+                check_closing_qty(parts, spec)
             order = self._place_ordinary(spec)
         self.time.refresh()
         return order
@@ -207,7 +228,7 @@ class TwinEngine(EngineView):
             raise Refused(Reason.NO_LIQUIDITY, f"no depth for {spec.side.value} {spec.qty}")
         if not spec.reduce_only:
             self._check_margin(spec, plan)
-        before = parts.position(spec.symbol).qty
+        before = parts.position_of(spec).qty
         order = parts.create(spec, EngineStatus.NEW)
         self._execution.take(order)
         self._execution.settle(order, before)
@@ -218,6 +239,8 @@ class TwinEngine(EngineView):
         qty, notional = plan_qty(plan), plan_notional(plan)
         if spec.limit_price is not None:
             qty, notional = spec.qty, spec.qty * spec.limit_price
+        if qty:
+            check_notional(self.parts, spec, spec.qty, notional / qty)
         if qty and margin_is_short(self.parts, spec, qty, notional):
             detail = f"notional was {notional:f}, available {self.available():f}"
             raise Refused(Reason.MARGIN_SHORT, detail)
@@ -227,8 +250,8 @@ class TwinEngine(EngineView):
         self._check_resting(order)
         self._execution.remove(order, EngineStatus.CANCELED, CANCELED_DETAIL)
         if order.bound is not Bound.NONE:
-            self._tell_position(order.spec.symbol, "PROTECTION")
-        self._triggers.finish_parent(order)
+            tell_position(self.parts, self.parts.position_of(order.spec), "PROTECTION")
+        finish_parent(self.parts, order)
         self.time.refresh()
 
     def _check_resting(self, order: EngineOrder) -> None:
@@ -245,6 +268,8 @@ class TwinEngine(EngineView):
         qty: Decimal | None,
         limit_price: Decimal | None,
         trigger_price: Decimal | None,
+        attached_stop: Decimal | None = None,
+        attached_target: Decimal | None = None,
     ) -> None:
         """
         Change a resting order in place, or raise Refused.
@@ -252,7 +277,7 @@ class TwinEngine(EngineView):
         A LIMIT amended to no more than what it filled is canceled; one that now crosses takes.
         """
         self._check_resting(order)
-        if order.bound is not Bound.NONE:
+        if order.bound in {Bound.STOP, Bound.TARGET}:
             self._amend_bound(order, trigger_price)
             return
         old = order.spec
@@ -261,11 +286,17 @@ class TwinEngine(EngineView):
             qty=old.qty if qty is None else qty,
             limit_price=old.limit_price if limit_price is None else limit_price,
             trigger_price=old.trigger_price if trigger_price is None else trigger_price,
+            attached_stop=old.attached_stop if attached_stop is None else attached_stop or None,
+            attached_target=(
+                old.attached_target if attached_target is None else attached_target or None
+            ),
         )
         if new == old:
             raise Refused(Reason.NOT_MODIFIED, f"order {order.order_id}")
         market = self.parts.market(new.symbol)
         check_figures(new, market.instrument, market.last_price(self.now_ns))
+        if attached_stop is not None or attached_target is not None:
+            check_attached(self.parts, new)
         if order.status is EngineStatus.UNTRIGGERED:
             if new.trigger_price != old.trigger_price:
                 check_not_reached(self.parts, new)
@@ -283,6 +314,7 @@ class TwinEngine(EngineView):
             target=None if is_stop else trigger_price,
             stop_by=order.spec.trigger_by,
             target_by=order.spec.trigger_by,
+            leg=order.spec.leg,
         )
 
     def _amend_limit(self, order: EngineOrder, new: OrderSpec) -> None:
@@ -298,12 +330,12 @@ class TwinEngine(EngineView):
         short = more > 0 and margin_is_short(parts, new, more, more * new.limit_price)
         if short and not new.reduce_only:
             raise Refused(Reason.MARGIN_SHORT, f"{more} more at {new.limit_price}")
-        before = parts.position(new.symbol).qty
+        before = parts.position_of(new).qty
         order.spec = new
         parts.move(order, order.status)
         self._execution.take(order)
         self._execution.settle(order, before)
-        self._triggers.finish_parent(order)
+        finish_parent(parts, order)
 
     def set_position_protection(
         self,
@@ -313,51 +345,45 @@ class TwinEngine(EngineView):
         target: Decimal | None,
         stop_by: TriggerBy,
         target_by: TriggerBy,
+        leg: Leg = Leg.BOTH,
+        trail: Trail | None = None,
     ) -> None:
         """Set, move or remove (0) the position-bound stop and target; None leaves one as it is."""
-        self._protection.set(symbol, stop=stop, target=target, stop_by=stop_by, target_by=target_by)
+        self._protection.set(
+            symbol,
+            stop=stop,
+            target=target,
+            stop_by=stop_by,
+            target_by=target_by,
+            leg=leg,
+            trail=trail,
+        )
         self.time.refresh()
 
-    def set_leverage(self, symbol: str, leverage: int) -> None:
-        """Set leverage, or raise Refused(LEVERAGE_INVALID, LEVERAGE_UNCHANGED, MARGIN_SHORT)."""
-        instrument = self.parts.market(symbol).instrument
-        position = self.positions[symbol]
-        if not 1 <= leverage <= instrument.leverage_max:
-            detail = f"leverage was {leverage}, max {instrument.leverage_max}"
-            raise Refused(Reason.LEVERAGE_INVALID, detail)
-        if leverage == position.leverage:
-            raise Refused(Reason.LEVERAGE_UNCHANGED, f"leverage {leverage}")
-        lowered = position.qty != 0 and position.isolated and leverage < position.leverage
-        if lowered and self.rules.leverage_cut_refused:
-            raise Refused(Reason.HAS_POSITION, f"position was {position.qty}")
-        change = self.parts.ledger.margin_change(symbol, leverage)
-        if change > self.available():
-            raise Refused(Reason.MARGIN_SHORT, f"{change:f} more, available {self.available():f}")
-        position.margin = max(ZERO, position.margin + change)
-        position.leverage = leverage
-        self._tell_position(symbol, "LEVERAGE")
+    def add_partial_protection(self, wish: PartialWish) -> None:
+        """Add a partial stop, target or both as a pair, or raise Refused."""
+        self._protection.add_partial(wish)
+        self.time.refresh()
+
+    def deleverage(self, symbol: str, qty: Decimal, leg: Leg = Leg.BOTH) -> None:
+        """Let the venue close *qty* of a position by ADL; the twin never does so by itself."""
+        self.parts.market(symbol)
+        self._liquidation.deleverage(symbol, leg, qty)
+        self.time.refresh()
+
+    def set_leverage(self, symbol: str, leverage: int, *, leg: Leg | None = None) -> None:
+        """Set leverage of one leg or of all, or raise Refused, see `AccountSettings`."""
+        self._account.set_leverage(symbol, leverage, leg)
         self.time.refresh()
 
     def set_isolated(self, symbol: str, *, isolated: bool) -> None:
         """Set the margin type or raise Refused(MARGIN_TYPE_UNCHANGED, HAS_POSITION, HAS_ORDERS)."""
-        self.parts.market(symbol)
-        position = self.positions[symbol]
-        if position.isolated is isolated:
-            raise Refused(Reason.MARGIN_TYPE_UNCHANGED, f"isolated {isolated}")
-        if position.qty:
-            raise Refused(Reason.HAS_POSITION, f"position was {position.qty}")
-        resting = [o for o in self.open_orders(symbol) if o.status in RESTING_STATUSES]
-        if resting:
-            raise Refused(Reason.HAS_ORDERS, f"{len(resting)} open orders")
-        position.isolated = isolated
-        self._tell_position(symbol, "LEVERAGE")
+        self._account.set_isolated(symbol, isolated=isolated)
         self.time.refresh()
 
-    def _tell_position(self, symbol: str, cause: str) -> None:
-        parts = self.parts
-        position = self.positions[symbol]
-        position.updated_ns = parts.now_ns
-        position.seq += 1
-        parts.ledger.reckon_liquidation(symbol)
-        parts.touch(symbol)
-        parts.voice.on_position(position, cause)
+    def set_hedge_mode(self, *, hedge: bool) -> None:
+        """Set the position mode, or raise Refused(MODE_UNCHANGED, HAS_POSITION, HAS_ORDERS)."""
+        if hedge is self.hedge_mode:
+            raise Refused(Reason.MODE_UNCHANGED, f"hedge mode {hedge}")
+        self._account.check_flat()
+        self.hedge_mode = hedge

@@ -1,5 +1,5 @@
 """
-Executions: taking the book, maker fills, liquidation, and what every fill entails.
+Executions: taking the book, maker fills, and what every fill entails.
 
 The order in which listeners hear of a fill is written here and nowhere else.
 """
@@ -8,26 +8,27 @@ from decimal import Decimal
 
 import attrs
 
-from aegis.model.money import ZERO, Rounding, round_to_grid
+from aegis.model.money import ZERO
 from aegis.model.order import OrderSide, OrderType, TimeInForce
 from aegis.twin.engine.api import (
     Bound,
     EngineOrder,
+    EnginePosition,
     EngineStatus,
-    Maker,
     OrderSpec,
 )
+from aegis.twin.engine.cross import reckon_liquidation
 from aegis.twin.engine.ledger import Booking
-from aegis.twin.engine.margin import bankruptcy_price
 from aegis.twin.engine.matching import plan_qty, plan_take
 from aegis.twin.engine.order_store import OPEN_STATUSES, RESTING_STATUSES
 from aegis.twin.engine.parts import EngineParts
 from aegis.twin.engine.protection_desk import ProtectionDesk
+from aegis.twin.engine.relatives import finish_parent
 
-LIQUIDATION_DETAIL = "liquidation"
 REDUCE_ONLY_DETAIL = "Reduce Only reject"
 IOC_DETAIL = "immediate or cancel"
 BAND_DETAIL = "no more depth within the band"
+FLAT_DETAIL = "position is flat"
 
 
 class Execution:
@@ -50,7 +51,7 @@ class Execution:
 
     def trimmed(self, spec: OrderSpec, filled: Decimal = ZERO) -> OrderSpec | None:
         """Return a reduce-only *spec* cut to what it may close, None when that is nothing."""
-        position = self._parts.position(spec.symbol)
+        position = self._parts.position_of(spec)
         if position.qty * spec.side.sign >= 0:
             return None
         room = abs(position.qty) + filled
@@ -94,7 +95,7 @@ class Execution:
         if order.status not in RESTING_STATUSES:
             return
         parts = self._parts
-        before = parts.position(order.spec.symbol).qty
+        before = parts.position_of(order.spec).qty
         spec = order.spec
         if spec.reduce_only:
             room = self.trimmed(spec, order.filled_qty)
@@ -120,88 +121,48 @@ class Execution:
         )
         done = order.filled_qty == order.spec.qty
         parts.mark(order, EngineStatus.FILLED if done else EngineStatus.PARTIALLY_FILLED)
-        self._tell(order, booking, "ORDER")
+        self.tell(order, booking, "ORDER")
 
-    def _tell(self, order: EngineOrder, booking: Booking, cause: str) -> None:
+    def tell(self, order: EngineOrder, booking: Booking, cause: str) -> None:
+        """Tell what a booked fill of *order* changed."""
         parts = self._parts
         symbol = order.spec.symbol
-        parts.ledger.reckon_liquidation(symbol)
+        reckon_liquidation(parts, symbol)
         parts.touch(symbol)
         parts.voice.on_fill(booking.fill)
         parts.voice.on_order(order)
         for row in booking.rows:
             parts.voice.on_income(row)
-        parts.voice.on_position(parts.position(symbol), cause)
+        parts.voice.on_position(parts.position_of(order.spec), cause)
         parts.voice.on_balance(cause)
 
     def settle(self, order: EngineOrder, before: Decimal) -> None:
         """Drop, resize and arm what the position's change from *before* asks for."""
-        symbol = order.spec.symbol
-        after = self._parts.position(symbol).qty
+        position = self._parts.position_of(order.spec)
+        after = position.qty
         if before == after:
             return
         if before and before * after <= 0:
-            self._drop_for(symbol, OrderSide.SELL if before > 0 else OrderSide.BUY)
-            self._protection.disarm(symbol, "position is flat")
+            self._drop_for(position, OrderSide.SELL if before > 0 else OrderSide.BUY)
+            self._protection.disarm(position, FLAT_DETAIL)
         if after:
             self._protection.follow(order)
 
-    def _drop_for(self, symbol: str, side: OrderSide) -> None:
+    def _drop_for(self, position: EnginePosition, side: OrderSide) -> None:
         """Drop the closing orders of *side* that do not outlive their position."""
         parts = self._parts
-        for order in parts.store.open_orders(symbol):
+        for order in parts.store.open_orders(position.symbol):
             spec = order.spec
             if spec.side is not side or order.bound is not Bound.NONE:
                 continue
+            if spec.leg is not position.leg:
+                continue
             waiting = order.status in {EngineStatus.UNTRIGGERED, EngineStatus.TRIGGERING}
             if waiting and spec.close_position and parts.rules.drop_close_position_when_flat:
-                parts.move(order, EngineStatus.EXPIRED, "position is flat")
+                parts.move(order, EngineStatus.EXPIRED, FLAT_DETAIL)
             elif order.status in RESTING_STATUSES and spec.reduce_only:
-                parts.move(order, parts.dropped(), "position is flat")
-
-    def liquidate(self, symbol: str) -> None:
-        """
-        Close a position whose margin is used up: orders first, then all of it at one price.
-
-        The price is the mark, but never worse than bankruptcy; the fee takes what margin is left,
-        up to the liquidation fee rate, so that an isolated loss ends at its margin.
-        """
-        parts = self._parts
-        position = parts.position(symbol)
-        if position.qty == 0:
-            return
-        for resting in parts.store.open_orders(symbol):
-            if resting.bound is Bound.NONE:
-                parts.move(resting, parts.dropped(), LIQUIDATION_DETAIL)
-        self._protection.disarm(symbol, LIQUIDATION_DETAIL)
-        market = parts.market(symbol)
-        mark = market.mark_price(parts.now_ns)
-        margin = parts.ledger.margin_of(symbol)
-        price = self._liquidation_fill_price(symbol, mark, margin)
-        qty = abs(position.qty)
-        loss = (position.entry_px - price) * position.qty
-        fee = min(qty * price * market.instrument.liquidation_fee_rate, max(ZERO, margin - loss))
-        spec = OrderSpec(
-            symbol=symbol,
-            client_id="",
-            side=OrderSide.SELL if position.qty > 0 else OrderSide.BUY,
-            order_type=OrderType.MARKET,
-            qty=qty,
-            reduce_only=True,
-        )
-        order = parts.create(spec, EngineStatus.NEW, made_by=Maker.LIQUIDATION)
-        booking = parts.ledger.book_liquidation(order, qty, price, fee, mark=mark, now=parts.now_ns)
-        parts.mark(order, EngineStatus.FILLED, LIQUIDATION_DETAIL)
-        self._tell(order, booking, "LIQUIDATION")
-
-    def _liquidation_fill_price(self, symbol: str, mark: Decimal, margin: Decimal) -> Decimal:
-        parts = self._parts
-        position = parts.position(symbol)
-        tick = parts.market(symbol).instrument.tick_size
-        ruin = bankruptcy_price(position.qty, position.entry_px, margin)
-        if position.qty > 0:
-            return max(tick, mark, round_to_grid(ruin, tick, Rounding.UP))
-        return min(mark, max(tick, round_to_grid(ruin, tick, Rounding.DOWN)))
+                parts.move(order, parts.dropped(), FLAT_DETAIL)
+                finish_parent(parts, order)
 
     def remove(self, order: EngineOrder, status: EngineStatus, detail: str) -> None:
         """Take an open order out, a position-bound one from its position too."""
@@ -209,4 +170,7 @@ class Execution:
             return
         if order.bound is not Bound.NONE:
             self._protection.release(order)
+        if order.sibling is not None:
+            order.sibling.sibling = None
+            order.sibling = None
         self._parts.move(order, status, detail)

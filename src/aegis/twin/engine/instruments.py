@@ -13,6 +13,7 @@ from typing import Final, Literal
 import attrs
 
 from aegis.twin.engine.api import TwinInstrument
+from aegis.twin.engine.tiers import product_tiers
 from aegis.twin.tape.model import HOUR_NS
 
 FUNDING_INTERVAL_NS: Final = 8 * HOUR_NS
@@ -98,6 +99,7 @@ def _instrument(venue: VenueName, symbol: str, base: str, row: _Row) -> TwinInst
         maker_fee_rate=Decimal("0.0002"),
         funding_interval_ns=FUNDING_INTERVAL_NS,
         liquidation_fee_rate=Decimal("0.0125"),
+        tiers=product_tiers(venue, base, row.leverage_max, Decimal(row.maint)),
     )
 
 

@@ -16,9 +16,11 @@ from aegis.twin.engine.api import (
     EngineOrder,
     EnginePosition,
     IncomeRow,
+    Leg,
     TwinInstrument,
 )
 from aegis.twin.engine.margin import initial_margin, liquidation_price
+from aegis.twin.engine.tiers import tier_for
 
 MONEY_GRID: Final = Decimal("0.00000001")
 
@@ -51,6 +53,14 @@ class Ledger:
         self.positions = {
             symbol: EnginePosition(symbol=symbol, leverage=min(leverage, one.leverage_max))
             for symbol, one in instruments.items()
+        }
+        self.legs = {
+            symbol: {
+                Leg.BOTH: both,
+                Leg.LONG: EnginePosition(symbol=symbol, leg=Leg.LONG, leverage=both.leverage),
+                Leg.SHORT: EnginePosition(symbol=symbol, leg=Leg.SHORT, leverage=both.leverage),
+            }
+            for symbol, both in self.positions.items()
         }
         self.fills: deque[EngineFill] = deque(maxlen=history_max)
         self.income: deque[IncomeRow] = deque(maxlen=history_max)
@@ -86,9 +96,14 @@ class Ledger:
         kind = "LIQUIDATION_FEE"
         return self._book(order, qty, price, to_money(fee), kind, maker=False, mark=mark, now=now)
 
-    def book_funding(self, symbol: str, rate: Decimal, mark: Decimal, now: int) -> IncomeRow | None:
+    def held(self) -> list[EnginePosition]:
+        """Return the positions that are not flat, by symbol."""
+        return [one for legs in self.legs.values() for one in legs.values() if one.qty]
+
+    def book_funding(
+        self, position: EnginePosition, rate: Decimal, mark: Decimal, now: int
+    ) -> IncomeRow | None:
         """Pay or receive funding: longs pay when *rate* > 0. None when flat or nothing is due."""
-        position = self.positions[symbol]
         amount = to_money(-position.qty * mark * rate)
         if amount == 0:
             return None
@@ -97,7 +112,7 @@ class Ledger:
             position.margin += amount
         position.updated_ns = now
         position.seq += 1
-        return self._row("FUNDING_FEE", symbol, amount, now, 0)
+        return self._row("FUNDING_FEE", position, amount, now, 0)
 
     def _book(
         self,
@@ -111,8 +126,7 @@ class Ledger:
         mark: Decimal,
         now: int,
     ) -> Booking:
-        symbol = order.spec.symbol
-        position = self.positions[symbol]
+        position = self.legs[order.spec.symbol][order.spec.leg]
         self.last_fill_id += 1
         closed = ZERO
         if position.qty * order.spec.side.sign < 0:
@@ -134,9 +148,9 @@ class Ledger:
         ref = self.last_fill_id
         rows = []
         if realized:
-            rows.append(self._row("REALIZED_PNL", symbol, realized, now, ref))
+            rows.append(self._row("REALIZED_PNL", position, realized, now, ref))
         if fee:
-            rows.append(self._row(fee_kind, symbol, -fee, now, ref))
+            rows.append(self._row(fee_kind, position, -fee, now, ref))
         fill = EngineFill(
             fill_id=ref,
             order=order,
@@ -179,44 +193,49 @@ class Ledger:
         if position.isolated:
             position.margin += initial_margin(added, price, position.leverage)
 
-    def _row(self, kind: str, symbol: str, amount: Decimal, now: int, ref: int) -> IncomeRow:
-        row = IncomeRow(kind=kind, symbol=symbol, amount=amount, ts_ns=now, ref=ref)
+    def _row(
+        self, kind: str, position: EnginePosition, amount: Decimal, now: int, ref: int
+    ) -> IncomeRow:
+        row = IncomeRow(
+            kind=kind,
+            symbol=position.symbol,
+            amount=amount,
+            ts_ns=now,
+            ref=ref,
+            leg=position.leg,
+        )
         self.wallet += amount
         self.income.append(row)
         return row
 
-    def unrealized(self, symbol: str, mark: Decimal) -> Decimal:
-        """Return the unrealized profit at *mark*."""
-        position = self.positions[symbol]
-        return (mark - position.entry_px) * position.qty
+    def maintenance(self, position: EnginePosition, mark: Decimal) -> Decimal:
+        """Return the maintenance margin of *position* at *mark*, by its tier."""
+        notional = abs(position.qty) * mark
+        tiers = self.instruments[position.symbol].margin_tiers
+        return tier_for(tiers, notional).maintenance(notional) if notional else ZERO
 
     def isolated_margins(self) -> Decimal:
         """Add up the isolated wallets."""
-        return sum((p.margin for p in self.positions.values() if p.isolated), ZERO)
+        return sum((one.margin for one in self.held() if one.isolated), ZERO)
 
-    def margin_of(self, symbol: str) -> Decimal:
-        """
-        Return what stands behind a position: its isolated wallet, or the cross wallet.
+    def reckon_isolated(self, symbol: str) -> None:
+        """Bring the liquidation prices of a symbol's isolated and flat legs up to date."""
+        tiers = self.instruments[symbol].margin_tiers
+        for one in self.legs[symbol].values():
+            if one.qty == 0:
+                one.liquidation_px = None
+            elif one.isolated:
+                one.liquidation_px = liquidation_price(one.qty, one.entry_px, one.margin, tiers)
 
-        Cross is kept simple: unrealized profit of other cross positions is left out.
-        """
-        position = self.positions[symbol]
-        return position.margin if position.isolated else self.wallet - self.isolated_margins()
 
-    def reckon_liquidation(self, symbol: str) -> None:
-        """Bring the position's liquidation price up to date."""
-        position = self.positions[symbol]
-        position.liquidation_px = liquidation_price(
-            position.qty,
-            position.entry_px,
-            self.margin_of(symbol),
-            self.instruments[symbol].maint_margin_rate,
-        )
+def unrealized(position: EnginePosition, mark: Decimal) -> Decimal:
+    """Return the unrealized profit of *position* at *mark*."""
+    return (mark - position.entry_px) * position.qty
 
-    def margin_change(self, symbol: str, leverage: int) -> Decimal:
-        """Return how much an isolated wallet would change with *leverage*."""
-        position = self.positions[symbol]
-        if not position.isolated:
-            return ZERO
-        notional = abs(position.qty) * position.entry_px
-        return notional * (ONE / leverage - ONE / position.leverage)
+
+def margin_change(position: EnginePosition, leverage: int) -> Decimal:
+    """Return how much an isolated wallet would change with *leverage*."""
+    if not position.isolated:
+        return ZERO
+    notional = abs(position.qty) * position.entry_px
+    return notional * (ONE / leverage - ONE / position.leverage)

@@ -7,6 +7,7 @@ from aegis.twin.engine.api import (
     Bound,
     EngineOrder,
     EngineStatus,
+    Leg,
     OrderSpec,
     Reason,
     Refused,
@@ -14,6 +15,7 @@ from aegis.twin.engine.api import (
 )
 from aegis.twin.engine.order_store import OPEN_STATUSES, RESTING_STATUSES
 from aegis.twin.engine.parts import EngineParts
+from aegis.twin.engine.tiers import notional_max
 from aegis.twin.engine.triggers import is_reached, is_stop_family, is_wrong_side, trigger_direction
 
 
@@ -43,18 +45,58 @@ def check_figures(spec: OrderSpec, instrument: TwinInstrument, last: Decimal) ->
     if spec.close_position and spec.qty is not None:
         raise Refused(Reason.CLOSE_POSITION_WITH_QTY, f"qty was {spec.qty}")
     prices = (spec.limit_price, spec.trigger_price, spec.attached_stop, spec.attached_target)
-    for price in prices:
+    partial = (spec.attached_stop_limit, spec.attached_target_limit)
+    for price in (*prices, *partial):
         if price is not None:
             check_price(price, instrument)
     if spec.close_position:
         return
     qty = spec.qty if spec.qty is not None else Decimal(0)
-    check_qty(qty, instrument, at_market=spec.order_type is not OrderType.LIMIT)
-    reference = spec.limit_price or spec.trigger_price or last
+    check_qty(qty, instrument, at_market=spec.limit_price is None)
+    trigger = None if spec.trail is not None else spec.trigger_price
+    reference = spec.limit_price or trigger or last
     notional = qty * reference
     if notional < instrument.notional_min and not spec.reduce_only:
         detail = f"notional was {notional}, min {instrument.notional_min}"
         raise Refused(Reason.NOTIONAL_BELOW_MIN, detail)
+
+
+def check_leg(spec: OrderSpec, *, hedge_mode: bool) -> None:
+    """Raise Refused(LEG_MISMATCH) when the order's leg is not one of the position mode."""
+    if (spec.leg is not Leg.BOTH) is not hedge_mode:
+        raise Refused(Reason.LEG_MISMATCH, f"leg was {spec.leg.value}, hedge mode {hedge_mode}")
+
+
+def closes_its_leg(spec: OrderSpec) -> bool:
+    """Say whether the order's side closes its leg: it then never opens (hedge mode)."""
+    return spec.leg is not Leg.BOTH and spec.side is not spec.leg.entry_side
+
+
+def check_closing_qty(parts: EngineParts, spec: OrderSpec) -> None:
+    """Raise Refused(REDUCE_ONLY_REJECTED) for a closing order larger than its leg (hedge mode)."""
+    held = abs(parts.position_of(spec).qty)
+    if spec.qty is not None and spec.qty > held:
+        raise Refused(Reason.REDUCE_ONLY_REJECTED, f"qty was {spec.qty}, position {held}")
+
+
+def check_notional(parts: EngineParts, spec: OrderSpec, qty: Decimal, price: Decimal) -> None:
+    """Raise Refused(NOTIONAL_ABOVE_MAX) when the position would be too large at its leverage."""
+    tiers = parts.ledger.instruments[spec.symbol].tiers
+    if not tiers:
+        return
+    position = parts.position_of(spec)
+    after = abs(position.qty + qty * spec.side.sign)
+    if after <= abs(position.qty):
+        return
+    for order in parts.store.open_orders(spec.symbol):
+        other = order.spec
+        same = other.side is spec.side and other.leg is spec.leg and not other.reduce_only
+        if same and order.status in RESTING_STATUSES and other.qty is not None:
+            after += other.qty - order.filled_qty
+    most = notional_max(tiers, position.leverage)
+    if after * price > most:
+        detail = f"notional was {after * price:f}, limit {most:f} at {position.leverage}x"
+        raise Refused(Reason.NOTIONAL_ABOVE_MAX, detail)
 
 
 def check_client_id(parts: EngineParts, spec: OrderSpec) -> None:
@@ -72,13 +114,27 @@ def check_conditional(parts: EngineParts, spec: OrderSpec) -> None:
     assert spec.trigger_price is not None
     if spec.close_position:
         _check_close_position(parts, spec)
-    check_not_reached(parts, spec)
+    if spec.trail is not None:
+        _check_activation(parts, spec)
+    else:
+        check_not_reached(parts, spec)
     waiting = [order for order in _waiting(parts) if order.bound is Bound.NONE]
     if parts.rules.conditional_limit_per_symbol:
         waiting = [order for order in waiting if order.spec.symbol == spec.symbol]
     if len(waiting) >= parts.rules.conditional_limit:
         detail = f"conditional orders were {len(waiting)}, limit {parts.rules.conditional_limit}"
         raise Refused(Reason.CONDITIONAL_LIMIT, detail)
+
+
+def _check_activation(parts: EngineParts, spec: OrderSpec) -> None:
+    """Raise Refused(WOULD_TRIGGER) when a trail's activation price is already reached."""
+    assert spec.trail is not None
+    if spec.trail.activate is None:
+        return
+    check_price(spec.trail.activate, parts.market(spec.symbol).instrument)
+    price = parts.market(spec.symbol).raw_price(parts.now_ns, spec.trigger_by)
+    if is_reached(price, float(spec.trail.activate), -spec.side.sign):
+        raise Refused(Reason.WOULD_TRIGGER, f"{spec.trigger_by.value} price was {price:g}")
 
 
 def check_not_reached(parts: EngineParts, spec: OrderSpec) -> None:
@@ -95,13 +151,13 @@ def _waiting(parts: EngineParts) -> list[EngineOrder]:
 
 
 def _check_close_position(parts: EngineParts, spec: OrderSpec) -> None:
-    if parts.position(spec.symbol).qty * spec.side.sign >= 0:
+    if parts.position_of(spec).qty * spec.side.sign >= 0:
         raise Refused(Reason.NO_POSITION, f"no position that {spec.side.value} closes")
     if not parts.rules.one_close_position_per_direction:
         return
     for order in _waiting(parts):
         other = order.spec
-        same_place = other.symbol == spec.symbol and other.side is spec.side
+        same_place = (other.symbol, other.side, other.leg) == (spec.symbol, spec.side, spec.leg)
         if other.close_position and same_place and is_stop_family(other) is is_stop_family(spec):
             raise Refused(Reason.CLOSE_POSITION_EXISTS, f"order {order.order_id}")
 
@@ -128,7 +184,7 @@ def check_attached(parts: EngineParts, spec: OrderSpec) -> None:
 
 def check_reduce_only(parts: EngineParts, spec: OrderSpec) -> None:
     """Raise Refused(REDUCE_ONLY_REJECTED, NO_POSITION, REDUCE_ONLY_CROWDED)."""
-    position = parts.position(spec.symbol)
+    position = parts.position_of(spec)
     if position.qty * spec.side.sign >= 0:
         reason = Reason.NO_POSITION if spec.close_position else Reason.REDUCE_ONLY_REJECTED
         raise Refused(reason, f"position was {position.qty}")
@@ -138,7 +194,8 @@ def check_reduce_only(parts: EngineParts, spec: OrderSpec) -> None:
     for order in parts.store.open_orders(spec.symbol):
         other = order.spec
         resting = order.status in RESTING_STATUSES and other.order_type is OrderType.LIMIT
-        if resting and other.reduce_only and other.side is spec.side and other.qty is not None:
+        same = other.side is spec.side and other.leg is spec.leg
+        if resting and other.reduce_only and same and other.qty is not None:
             covered += other.qty - order.filled_qty
     if covered >= abs(position.qty):
         detail = f"resting reduce-only limits cover {covered} of {abs(position.qty)}"
@@ -151,7 +208,7 @@ def margin_is_short(parts: EngineParts, spec: OrderSpec, qty: Decimal, notional:
 
     What closes the present position needs nothing and sets its margin free.
     """
-    position = parts.position(spec.symbol)
+    position = parts.position_of(spec)
     closing = Decimal(0)
     if position.qty * spec.side.sign < 0:
         closing = min(qty, abs(position.qty))

@@ -5,7 +5,7 @@ Nothing decides here; `execution`, `trigger_desk` and `protection_desk` do, on t
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 import attrs
@@ -22,7 +22,7 @@ from aegis.twin.engine.api import (
     Reason,
     Refused,
 )
-from aegis.twin.engine.ledger import Ledger
+from aegis.twin.engine.ledger import Ledger, unrealized
 from aegis.twin.engine.market import SymbolMarket
 from aegis.twin.engine.order_store import OPEN_STATUSES, RESTING_STATUSES, OrderStore
 from aegis.twin.engine.venue_rules import VenueRules
@@ -62,6 +62,10 @@ class EngineParts:
     """Heap of (time, order id): triggered orders on their way to matching."""
     maker_offsets: dict[int, float] = attrs.field(factory=dict)
     """Order id -> distance from its limit to the mid at which it fills, half a spread."""
+    followed: dict[int, EngineOrder] = attrs.field(factory=dict)
+    """Orders looked at whenever the price turns: trailing ones, those held at their trigger."""
+    several_cross: bool = False
+    """Cross positions in more than one symbol: each price moves the others' liquidation."""
 
     def market(self, symbol: str) -> SymbolMarket:
         """Return the market of *symbol*, or raise Refused(UNKNOWN_SYMBOL)."""
@@ -70,9 +74,9 @@ class EngineParts:
             raise Refused(Reason.UNKNOWN_SYMBOL, symbol)
         return found
 
-    def position(self, symbol: str) -> EnginePosition:
-        """Return the position of *symbol*."""
-        return self.ledger.positions[symbol]
+    def position_of(self, spec: OrderSpec) -> EnginePosition:
+        """Return the position that an order of *spec* acts on."""
+        return self.ledger.legs[spec.symbol][spec.leg]
 
     def create(
         self,
@@ -82,8 +86,9 @@ class EngineParts:
         made_by: Maker = Maker.USER,
         bound: Bound = Bound.NONE,
         parent: EngineOrder | None = None,
+        prepare: Callable[[EngineOrder], None] | None = None,
     ) -> EngineOrder:
-        """Make an order, remember it and tell of it."""
+        """Make an order, remember it, let *prepare* complete it, and tell of it."""
         order = EngineOrder(
             order_id=self.store.next_id(),
             spec=spec,
@@ -96,6 +101,8 @@ class EngineParts:
         )
         self.store.add(order)
         self.touch(spec.symbol)
+        if prepare is not None:
+            prepare(order)
         self.voice.on_order(order)
         return order
 
@@ -112,6 +119,7 @@ class EngineParts:
         self.store.settle(order)
         if status not in OPEN_STATUSES:
             self.maker_offsets.pop(order.order_id, None)
+            self.followed.pop(order.order_id, None)
         self.touch(order.spec.symbol)
 
     def touch(self, symbol: str) -> None:
@@ -132,16 +140,18 @@ class EngineParts:
 
         Cross positions hold their initial margin and lend their unrealized profit.
         """
-        free = self.ledger.wallet - self.ledger.isolated_margins()
-        for symbol, position in self.ledger.positions.items():
-            if position.qty and not position.isolated:
-                mark = self.markets[symbol].mark_price(self.now_ns)
-                held = abs(position.qty) * position.entry_px / position.leverage
-                free += self.ledger.unrealized(symbol, mark) - held
+        free = self.ledger.wallet
+        for position in self.ledger.held():
+            if position.isolated:
+                free -= position.margin
+                continue
+            mark = self.markets[position.symbol].mark_price(self.now_ns)
+            held = abs(position.qty) * position.entry_px / position.leverage
+            free += unrealized(position, mark) - held
         for order in self.store.open_orders():
             spec = order.spec
             resting = order.status in RESTING_STATUSES
             if resting and spec.limit_price is not None and spec.qty and not spec.reduce_only:
                 left = spec.qty - order.filled_qty
-                free -= left * spec.limit_price / self.ledger.positions[spec.symbol].leverage
+                free -= left * spec.limit_price / self.position_of(spec).leverage
         return max(ZERO, free)

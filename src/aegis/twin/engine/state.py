@@ -18,6 +18,7 @@ from aegis.twin.engine.api import (
     EnginePosition,
     EngineStatus,
     IncomeRow,
+    Leg,
     Maker,
     OrderSpec,
 )
@@ -37,9 +38,14 @@ _ORDER_FIELDS: Final = (
     "fees",
     "realized_pnl",
     "detail",
+    "trail_active",
+    "trail_extreme",
 )
+_BOUND_FIELDS: Final = ("stop", "target", "trailing")
 _POSITION_FIELDS: Final = tuple(
-    field.name for field in attrs.fields(EnginePosition) if field.name not in {"stop", "target"}
+    field.name
+    for field in attrs.fields(EnginePosition)
+    if field.name not in {"stop", "target", "trailing", "leg"}
 )
 _FILL_FIELDS: Final = tuple(
     field.name for field in attrs.fields(EngineFill) if field.name != "order"
@@ -68,7 +74,9 @@ def export_parts(parts: EngineParts) -> dict[str, Any]:
         "last_order_id": parts.store.last_id,
         "last_fill_id": ledger.last_fill_id,
         "orders": [_order_row(order) for order in _kept_orders(parts, fills)],
-        "positions": [_position_row(position) for position in ledger.positions.values()],
+        "positions": [
+            _position_row(position) for legs in ledger.legs.values() for position in legs.values()
+        ],
         "fills": [_fill_row(fill) for fill in fills],
         "income": _CONVERTER.unstructure(list(ledger.income)[-KEPT_MAX:]),
         "due": [list(entry) for entry in sorted(parts.due)],
@@ -83,7 +91,7 @@ def _kept_orders(parts: EngineParts, fills: list[EngineFill]) -> list[EngineOrde
     kept.update((order.order_id, order) for order in parts.store.open_orders())
     kept.update((fill.order.order_id, fill.order) for fill in fills)
     for order in list(kept.values()):
-        for relative in (order.parent, order.child):
+        for relative in (order.parent, order.child, order.sibling):
             if relative is not None:
                 kept[relative.order_id] = relative
     return [kept[order_id] for order_id in sorted(kept)]
@@ -109,12 +117,14 @@ def _order_row(order: EngineOrder) -> dict[str, Any]:
         "bound": order.bound.value,
         "parent": _id(order.parent),
         "child": _id(order.child),
+        "sibling": _id(order.sibling),
     }
 
 
 def _position_row(position: EnginePosition) -> dict[str, Any]:
     row = _plain(position, _POSITION_FIELDS)
-    return {**row, "stop": _id(position.stop), "target": _id(position.target)}
+    bound = {name: _id(getattr(position, name)) for name in _BOUND_FIELDS}
+    return {**row, "leg": position.leg.value, **bound}
 
 
 def _fill_row(fill: EngineFill) -> dict[str, Any]:
@@ -136,7 +146,7 @@ def restore_parts(parts: EngineParts, state: dict[str, Any]) -> None:
     wanted = (STATE_VERSION, parts.rules.name)
     if found != wanted:
         raise ValueError(f"saved account was version and venue {found}, expected {wanted}")
-    symbols = [row["symbol"] for row in state["positions"]]
+    symbols = list(dict.fromkeys(row["symbol"] for row in state["positions"]))
     if sorted(symbols) != sorted(ledger.positions):
         raise ValueError(f"saved account was of {symbols}, expected {list(ledger.positions)}")
     orders = {row["order_id"]: _order(row) for row in state["orders"]}
@@ -144,12 +154,17 @@ def restore_parts(parts: EngineParts, state: dict[str, Any]) -> None:
         order = orders[row["order_id"]]
         order.parent = orders.get(row["parent"])
         order.child = orders.get(row["child"])
+        order.sibling = orders.get(row.get("sibling", 0))
         store.add(order)
+        waiting = order.status is EngineStatus.UNTRIGGERED
+        if waiting and (order.trail_active or order.spec.price_protect):
+            parts.followed[order.order_id] = order
     store.last_id = state["last_order_id"]
     ledger.wallet = Decimal(state["wallet"])
     ledger.last_fill_id = state["last_fill_id"]
     for row in state["positions"]:
-        _restore_position(ledger.positions[row["symbol"]], row, orders)
+        leg = Leg(row.get("leg", Leg.BOTH.value))
+        _restore_position(ledger.legs[row["symbol"]][leg], row, orders)
     for row in state["fills"]:
         values = _typed(EngineFill, {name: row[name] for name in _FILL_FIELDS})
         ledger.fills.append(EngineFill(order=orders[row["order"]], **values))
@@ -172,7 +187,7 @@ def _typed(owner: type[attrs.AttrsInstance], values: dict[str, Any]) -> dict[str
 
 def _order(row: dict[str, Any]) -> EngineOrder:
     return EngineOrder(
-        **_typed(EngineOrder, {name: row[name] for name in _ORDER_FIELDS}),
+        **_typed(EngineOrder, {name: row[name] for name in _ORDER_FIELDS if name in row}),
         spec=_CONVERTER.structure(row["spec"], OrderSpec),
         status=EngineStatus(row["status"]),
         made_by=Maker(row["made_by"]),
@@ -186,5 +201,5 @@ def _restore_position(
     values = _typed(EnginePosition, {name: row[name] for name in _POSITION_FIELDS})
     for name, value in values.items():
         setattr(position, name, value)
-    position.stop = orders.get(row["stop"])
-    position.target = orders.get(row["target"])
+    for name in _BOUND_FIELDS:
+        setattr(position, name, orders.get(row.get(name) or 0))

@@ -9,11 +9,12 @@ import heapq
 
 from aegis.twin.engine.api import EngineStatus
 from aegis.twin.engine.clock import NEVER_NS, SymbolClock
+from aegis.twin.engine.cross import reckon_cross, reckon_liquidation
 from aegis.twin.engine.execution import Execution
-from aegis.twin.engine.market import SymbolMarket
+from aegis.twin.engine.liquidation import LiquidationDesk
 from aegis.twin.engine.parts import EngineParts
+from aegis.twin.engine.relatives import finish_parent
 from aegis.twin.engine.trigger_desk import TriggerDesk
-from aegis.twin.engine.triggers import is_reached
 from aegis.twin.engine.watches import watches_of
 
 
@@ -25,6 +26,7 @@ class EngineTime:
         parts: EngineParts,
         execution: Execution,
         triggers: TriggerDesk,
+        liquidation: LiquidationDesk,
         *,
         quote_interval_ns: int | None,
         open_kline_updates: bool,
@@ -32,6 +34,7 @@ class EngineTime:
         self._parts = parts
         self._execution = execution
         self._triggers = triggers
+        self._liquidation = liquidation
         self._clocks = {symbol: SymbolClock(market) for symbol, market in parts.markets.items()}
         self._quote_interval_ns = quote_interval_ns
         self._open_kline_updates = open_kline_updates
@@ -54,6 +57,14 @@ class EngineTime:
         while self._next_ns <= to_ns and self._next_ns != NEVER_NS:
             self._happen(self._next_ns)
         self._parts.now_ns = max(self._parts.now_ns, to_ns)
+
+    def market_moved(self, symbol: str) -> None:
+        """Look again at a path that grew by itself: its coming vertex and what that reaches."""
+        clock = self._clocks[symbol]
+        clock.pass_vertex(self._parts.now_ns)
+        clock.look(self._parts.now_ns)
+        clock.reckon()
+        self._find_next()
 
     def set_quote_interval(self, interval_ns: int | None) -> None:
         """Repeat quotes at the multiples of *interval_ns* from now on; None: not at all."""
@@ -103,7 +114,7 @@ class EngineTime:
         """Bar ends, then the quote, then what its price reaches, then funding."""
         if clock.close_ns == now_ns:
             self._close_bars(clock, now_ns)
-        quoted = False
+        quoted = turned = False
         if now_ns in (clock.vertex_ns, clock.repeat_ns):
             self._tell_quote(clock)
             quoted = True
@@ -111,6 +122,7 @@ class EngineTime:
                 clock.pass_repeat(now_ns, self._quote_interval_ns)
             if clock.vertex_ns == now_ns:
                 clock.pass_vertex(now_ns)
+                turned = True
                 if clock.watches:
                     clock.look(now_ns - 1)
         if clock.crossing_ns == now_ns:
@@ -120,7 +132,17 @@ class EngineTime:
             self._look_again(clock)
         if clock.funding_ns == now_ns:
             self._fund(clock, now_ns)
+        if turned:
+            self._look_after_turn(clock)
         clock.reckon()
+
+    def _look_after_turn(self, clock: SymbolClock) -> None:
+        """Let what follows the price see that it turned here."""
+        if self._parts.followed:
+            self._triggers.follow(clock.market)
+        if self._parts.several_cross:
+            self._liquidation.look_at_cross()
+            reckon_cross(self._parts)
 
     def _tell_quote(self, clock: SymbolClock) -> None:
         parts = self._parts
@@ -149,36 +171,28 @@ class EngineTime:
         for watch in clock.reached(self._parts.now_ns):
             order = watch.order
             if order is None:
-                self._liquidate_if_reached(clock.market)
+                self._liquidation.look_at(clock.market)
             elif order.status is EngineStatus.UNTRIGGERED:
-                self._triggers.fire(order)
+                self._triggers.reach(order)
             else:
                 self._execution.fill_resting(order)
-                self._triggers.finish_parent(order)
-
-    def _liquidate_if_reached(self, market: SymbolMarket) -> None:
-        # An order that filled in this very instant may have closed the position or moved the price.
-        position = self._parts.position(market.symbol)
-        if position.liquidation_px is None:
-            return
-        mark = market.path.mark_at(self._parts.now_ns)
-        direction = -1 if position.qty > 0 else 1
-        if is_reached(mark, float(position.liquidation_px), direction):
-            self._execution.liquidate(market.symbol)
+                finish_parent(self._parts, order)
 
     def _fund(self, clock: SymbolClock, now_ns: int) -> None:
         parts = self._parts
         symbol = clock.market.symbol
         rate, _ = clock.market.funding_after(now_ns - 1)
         clock.pass_funding(now_ns)
-        row = parts.ledger.book_funding(symbol, rate, clock.market.mark_price(now_ns), now_ns)
-        if row is None:
-            return
-        parts.ledger.reckon_liquidation(symbol)
-        parts.touch(symbol)
-        parts.voice.on_income(row)
-        parts.voice.on_position(parts.position(symbol), "FUNDING_FEE")
-        parts.voice.on_balance("FUNDING_FEE")
+        mark = clock.market.mark_price(now_ns)
+        for position in parts.ledger.legs[symbol].values():
+            row = parts.ledger.book_funding(position, rate, mark, now_ns)
+            if row is None:
+                continue
+            reckon_liquidation(parts, symbol)
+            parts.touch(symbol)
+            parts.voice.on_income(row)
+            parts.voice.on_position(position, "FUNDING_FEE")
+            parts.voice.on_balance("FUNDING_FEE")
 
     def _look_again(self, clock: SymbolClock) -> None:
         self._parts.touched.pop(clock.market.symbol, None)

@@ -44,6 +44,10 @@ class VenueRules:
     """Conditional and ordinary orders have client ids of their own (Binance)."""
     leverage_cut_refused: bool = False
     """An isolated position's leverage cannot be lowered: HAS_POSITION (Binance -4161)."""
+    trail_moves_told: bool = False
+    """A trailing stop is told anew whenever its level moves (Bybit, venues.md 3.5)."""
+    partial_limit: int = 20
+    """Partial stops and targets of one symbol (Bybit 110061, venues.md 3.3)."""
 
 
 BINANCE_RULES: Final = VenueRules(
@@ -78,4 +82,5 @@ BYBIT_RULES: Final = VenueRules(
     client_ids_once=True,
     client_ids_apart=False,
     leverage_cut_refused=False,
+    trail_moves_told=True,
 )

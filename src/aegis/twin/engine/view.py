@@ -9,9 +9,12 @@ from aegis.twin.engine.api import (
     EngineFill,
     EngineListener,
     EngineOrder,
+    EnginePosition,
     IncomeRow,
+    Leg,
     Quote,
 )
+from aegis.twin.engine.ledger import unrealized
 from aegis.twin.engine.parts import EngineParts
 from aegis.twin.engine.venue_rules import VenueRules
 
@@ -23,6 +26,7 @@ class EngineView:
         self.parts = parts
         self.instruments = parts.ledger.instruments
         self.positions = parts.ledger.positions
+        self.hedge_mode = False
 
     @property
     def now_ns(self) -> int:
@@ -98,10 +102,30 @@ class EngineView:
         """Return the coming funding rate and its time."""
         return self.parts.market(symbol).funding_after(self.parts.now_ns)
 
-    def unrealized(self, symbol: str) -> Decimal:
+    def legs(self, symbol: str | None = None) -> Sequence[EnginePosition]:
+        """Return the positions of the mode it is in, flat ones included, by symbol."""
+        ledger = self.parts.ledger
+        wanted = (Leg.LONG, Leg.SHORT) if self.hedge_mode else (Leg.BOTH,)
+        symbols = ledger.legs if symbol is None else (symbol,)
+        return [ledger.legs[one][leg] for one in symbols for leg in wanted]
+
+    def held(self) -> Sequence[EnginePosition]:
+        """Return the positions that are not flat."""
+        return self.parts.ledger.held()
+
+    def leg(self, symbol: str, leg: Leg) -> EnginePosition:
+        """Return one leg, of either mode."""
+        return self.parts.ledger.legs[symbol][leg]
+
+    def unrealized(self, symbol: str, leg: Leg = Leg.BOTH) -> Decimal:
         """Return the unrealized profit at the mark now."""
         mark = self.parts.market(symbol).mark_price(self.parts.now_ns)
-        return self.parts.ledger.unrealized(symbol, mark)
+        return unrealized(self.parts.ledger.legs[symbol][leg], mark)
+
+    def maintenance(self, symbol: str, leg: Leg = Leg.BOTH) -> Decimal:
+        """Return the maintenance margin at the mark now, by the tiers."""
+        mark = self.parts.market(symbol).mark_price(self.parts.now_ns)
+        return self.parts.ledger.maintenance(self.parts.ledger.legs[symbol][leg], mark)
 
     def available(self) -> Decimal:
         """Return the wallet free for new isolated margin."""

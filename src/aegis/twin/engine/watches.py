@@ -3,6 +3,7 @@
 from aegis.model.order import OrderSide, OrderType, TriggerBy
 from aegis.twin.engine.api import EngineStatus
 from aegis.twin.engine.clock import Watch
+from aegis.twin.engine.liquidation import liquidation_direction_of
 from aegis.twin.engine.order_store import RESTING_STATUSES
 from aegis.twin.engine.parts import EngineParts
 from aegis.twin.engine.triggers import trigger_direction
@@ -19,16 +20,22 @@ def watches_of(parts: EngineParts, symbol: str) -> list[Watch]:
     for order in parts.store.open_orders(symbol):
         spec = order.spec
         if order.status is EngineStatus.UNTRIGGERED:
+            if order.order_id in parts.followed and spec.trail is None:
+                continue
             assert spec.trigger_price is not None
             on_mark = spec.trigger_by is TriggerBy.MARK
             level = float(spec.trigger_price)
-            watches.append(Watch(level, trigger_direction(spec), on_mark, order))
+            direction = trigger_direction(spec)
+            if spec.trail is not None and not order.trail_active:
+                direction = -direction
+            watches.append(Watch(level, direction, on_mark, order))
         elif order.status in RESTING_STATUSES and spec.order_type is OrderType.LIMIT:
             assert spec.limit_price is not None
             level = float(spec.limit_price) + parts.maker_offsets.get(order.order_id, 0.0)
             watches.append(Watch(level, -1 if spec.side is OrderSide.BUY else 1, False, order))
-    position = parts.position(symbol)
-    if position.liquidation_px is not None:
-        direction = -1 if position.qty > 0 else 1
-        watches.append(Watch(float(position.liquidation_px), direction, True, None))
+    for position in parts.ledger.legs[symbol].values():
+        price = position.liquidation_px
+        if price is not None:
+            direction = liquidation_direction_of(parts, position, price)
+            watches.append(Watch(float(price), direction, True, None))
     return watches

@@ -113,7 +113,7 @@ def test_limit_order_rests_is_modified_and_canceled(rig: Any) -> None:
         ({"triggerPrice": "50500.0"}, -2021),
         ({"triggerPrice": "49500.05"}, -1111),
         ({"triggerPrice": ""}, -1100),
-        ({"type": "TRAILING_STOP_MARKET"}, -1116),
+        ({"type": "TRAILING_STOP_MARKET"}, -4136),
         ({"workingType": "INDEX"}, -1130),
         ({"side": "BUY", "triggerPrice": "50500.0"}, -4509),
         ({"positionSide": "SHORT"}, -4061),

@@ -26,5 +26,10 @@ USER aegis
 ENV AEGIS_STATE_DIR=/state
 VOLUME ["/state"]
 
+# Asks the bot itself: does its loop turn, and does the way out of positions work. Docker shows the
+# answer and starts nothing anew; 2 (no bot there) is a code Docker keeps for itself.
+HEALTHCHECK --interval=60s --timeout=20s --start-period=120s --retries=3 \
+    CMD python -m aegis health || exit 1
+
 # Exec form: the bot is process 1 and gets SIGTERM itself, which ends it cleanly.
 ENTRYPOINT ["python", "-m", "aegis"]

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run twin test check bench clean lock
+.PHONY: run twin test check bench soak kill-test clean lock
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "aegis needs Python 3.11 or newer, this is " + sys.version.split()[0])'
@@ -31,6 +31,12 @@ check: $(VENV)/.ready  ## types, lint, import contracts, house rules
 
 bench: $(VENV)/.ready  ## speed as ratios, measured side by side
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/.ready  ## bot and twin as processes, a broken connection every 20 s; ARGS="--minutes 30"
+	@$(BIN)/python -m soak $(ARGS)
+
+kill-test: $(VENV)/.ready  ## kill -9 the bot at drawn and aimed moments, start it again; ARGS="--times 20"
+	@$(BIN)/python -m soak kill $(ARGS)
 
 lock:  ## pin the dependencies anew (hashes, no addresses)
 	$(BIN)/python -m pip install --quiet pip-tools

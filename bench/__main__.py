@@ -4,21 +4,25 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import burst, bus, frame_to_order, tape
+from bench import burst, bus, frame_to_order
 from bench.frame_to_order import OrderFigures
 from bench.measure import machine
 
+if TYPE_CHECKING:
+    from bench.tape import TapeFigures
+
 PARTS: Final = ("order", "burst", "bus", "tape")
 _SIDE_NAMES: Final = {
-    "order": "frame to order, leverage read back",
-    "order_only": "frame to order, order only",
+    "order_ws": "frame to order, order socket",
+    "order_rest": "frame to order, REST",
     "c": "C echo",
-    "asyncio": "asyncio echo (uvloop)",
+    "uvloop": "bare protocol echo, uvloop",
+    "asyncio": "bare protocol echo, asyncio",
 }
 
 
@@ -38,6 +42,9 @@ def run(parts: Sequence[str], *, quick: bool, console: Console) -> dict[str, Any
         _print_bus(console, events)
         result["bus"] = events.as_json()
     if "tape" in parts:
+        # It brings the whole program with it, the others only the bot.
+        from bench import tape
+
         played = tape.measure(quick=quick)
         _print_tape(console, played)
         result["tape"] = played.as_json()
@@ -61,16 +68,16 @@ def _print_orders(console: Console, figures: OrderFigures) -> None:
         "p99",
         "p50/C",
         "p99/C",
-        "p50/aio",
-        "p99/aio",
+        "p50/uvloop",
+        "p99/uvloop",
     )
     for name, side in figures.sides.items():
         spread = side.round_trip_us
         ratios = (
             side.p50_ratio_c,
             side.p99_ratio_c,
-            side.p50_ratio_asyncio,
-            side.p99_ratio_asyncio,
+            side.p50_ratio_uvloop,
+            side.p99_ratio_uvloop,
         )
         table.add_row(
             _SIDE_NAMES[name],
@@ -78,13 +85,17 @@ def _print_orders(console: Console, figures: OrderFigures) -> None:
             f"{spread.p99:.0f}",
             *(_times(value) for value in ratios),
         )
-    for name, spread in figures.stages.items():
-        table.add_row(f"  {name}", f"{spread.p50:.0f}", f"{spread.p99:.0f}", "", "", "", "")
     console.print(table)
+    for bot, stages in figures.stages.items():
+        table = _table(f"Where the time goes: {_SIDE_NAMES[bot]} (us)", "", "p50", "p99")
+        for name, spread in stages.items():
+            table.add_row(name, f"{spread.p50:.0f}", f"{spread.p99:.0f}")
+        console.print(table)
     told = f"{figures.orders} orders in {figures.rounds} rounds, {figures.dropped} signals dropped"
-    console.print(f"{told}; rounds of the asyncio echo lay {figures.unrest:.0%} apart")
+    told += f", streams by {figures.client}"
+    console.print(f"{told}; rounds of the uvloop echo lay {figures.unrest:.0%} apart")
     if not figures.has_c:
-        console.print("no C compiler here: ratios against the asyncio echo only")
+        console.print("no C compiler here: ratios against the uvloop echo only")
 
 
 def _print_bursts(console: Console, bursts: dict[str, burst.BurstFigures]) -> None:
@@ -125,7 +136,7 @@ def _print_bus(console: Console, figures: bus.BusFigures) -> None:
     console.print(f"{figures.rounds} rounds, which lay {figures.unrest:.0%} apart")
 
 
-def _print_tape(console: Console, figures: tape.TapeFigures) -> None:
+def _print_tape(console: Console, figures: "TapeFigures") -> None:
     table = _table("Tape at --speed max", "", "")
     size = f"{figures.minutes} min, {figures.symbols} symbols x {figures.venues} venues"
     table.add_row("played", size)

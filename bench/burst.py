@@ -1,10 +1,10 @@
 """
 A burst of quotes over many symbols: how old is the newest price when it is delivered.
 
-Once through a loopback WebSocket as fast as a peer process can push it, once in process without
-sockets, fed in chunks as a socket would hand them over. Both end in data's actor and on the bus. A
-tick's age runs from the moment its frame was read (its ts_recv) to its delivery. Some frames are
-crossed and must be refused: produced == delivered + merged + rejected + pending, exactly.
+Through a loopback WebSocket as fast as a peer process can push it, with either client, and in
+process without sockets, fed in chunks as a socket would hand them over. All end in data's actor and
+on the bus. A tick's age runs from the moment its frame was read (its ts_recv) to its delivery. Some
+frames are crossed and must be refused: produced == delivered + merged + rejected + pending.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import uvloop
 from aegis.core.bus import EventBus
 from aegis.core.clock import NS_PER_MS, Clock, LiveClock
 from aegis.core.supervise import Supervisor, TaskFailed
+from aegis.core.transport import StreamConnector
 from aegis.data.actor import DataActor
 from aegis.data.firewall import QUOTE
 from aegis.model.events import MarketTick
@@ -26,9 +27,10 @@ from aegis.model.instrument import Instrument, Venue, instrument_id
 from aegis.model.market import MINUTE_NS, QuoteFrame
 from aegis.settings import AegisConfig
 from aegis.venue.binance.parse_market import parse_market
+from aegis.venue.picows_connector import PicowsConnector
 from aegis.venue.websocket_connector import WebsocketConnector
 from bench.measure import Spread, now_ns, spread_of
-from bench.peer import burst_payloads, crossed_among
+from bench.peer import BURST, burst_payloads, crossed_among
 from bench.peer_process import running_peer
 
 CHUNK_FRAMES: Final = 1_000
@@ -117,7 +119,10 @@ def run(*, quick: bool) -> dict[str, BurstFigures]:
     frames, symbols = (5_000, 30) if quick else (100_000, 300)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return {
-            "websocket": runner.run(_through_socket(frames, symbols_of(symbols))),
+            "picows": runner.run(_through_socket(PicowsConnector, frames, symbols_of(symbols))),
+            "websockets": runner.run(
+                _through_socket(WebsocketConnector, frames, symbols_of(symbols))
+            ),
             "in process": runner.run(_in_process(frames, symbols_of(symbols))),
         }
 
@@ -155,7 +160,9 @@ def _instrument(symbol: str) -> Instrument:
     )
 
 
-async def _through_socket(frames: int, symbols: list[str]) -> BurstFigures:
+async def _through_socket(
+    make: Callable[..., StreamConnector], frames: int, symbols: list[str]
+) -> BurstFigures:
     receiver = _receiver(symbols)
     done = asyncio.Event()
     left = frames
@@ -168,9 +175,9 @@ async def _through_socket(frames: int, symbols: list[str]) -> BurstFigures:
             done.set()
 
     async with running_peer(symbols) as peer, asyncio.timeout(TIMEOUT_S):
-        connector = WebsocketConnector(supervisor=receiver.supervisor)
+        connector = make(supervisor=receiver.supervisor)
         connection = await connector.connect(
-            f"{peer.ws_url}/public/ws", on_frame=on_frame, on_close=_closed
+            f"{peer.ws_url}/{BURST}/public/ws", on_frame=on_frame, on_close=_closed
         )
         started_ns = now_ns()
         peer.tell({"do": "burst", "frames": frames})

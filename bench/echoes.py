@@ -1,8 +1,9 @@
 """
-The two programs that only echo, each a process of its own: what a round trip costs by itself.
+The programs that only echo, each a process of its own: what a round trip costs by itself.
 
-The C one is compiled when it is needed; a machine without a compiler goes without it. The other is
-a bare asyncio protocol on uvloop. Each prints its port, serves one connection and ends with it.
+The C one is compiled when it is needed; a machine without a compiler goes without it. The others
+are one bare asyncio protocol, on uvloop and on asyncio's own loop. Each prints its port, serves one
+connection and ends with it.
 """
 
 import asyncio
@@ -13,10 +14,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import uvloop
 
+LOOPS: Final = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 C_SOURCE = Path(__file__).with_name("echo.c")
 COMPILE_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 5.0
@@ -39,12 +41,13 @@ def compile_echo(folder: Path) -> Path | None:
 
 @contextmanager
 def running_echoes(folder: Path) -> Iterator[dict[str, int]]:
-    """Run the echoes and give their ports by name: "asyncio", and "c" where it can be compiled."""
+    """Run the echoes and give their ports by name: uvloop, asyncio, and c where it compiles."""
     commands: dict[str, list[str]] = {}
     program = compile_echo(folder)
     if program is not None:
         commands["c"] = [str(program)]
-    commands["asyncio"] = [sys.executable, "-m", "bench.echoes"]
+    for loop in LOOPS:
+        commands[loop] = [sys.executable, "-m", "bench.echoes", loop]
     with ExitStack() as stack:
         yield {name: stack.enter_context(_running(argv)) for name, argv in commands.items()}
 
@@ -89,5 +92,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=LOOPS[sys.argv[1]]) as runner:
         runner.run(_serve())

@@ -1,33 +1,35 @@
 """
 Frame in to order out on loopback, through the whole path, against programs that only echo.
 
-The path is the bot's own: websockets, Binance's decoder, firewall and slots, bus, a strategy,
-sizing, the gate, the executor, python-binance over kept-alive HTTP, with the journal listening. The
-only stand-in is the strategy: it raises a signal on every tick with a quote (the tick path, no
-candle in between). The peer, in its own process, sends one quote, waits for the order's last byte,
-lets it expire (the instrument is free at once) and waits until the bot is done with it.
-
-Before an order leaves, the executor reads the leverage back: one more round trip. "Order only" is
-the same sample without that call's own duration.
+The path is the bot's own: stream client, Binance's decoder, firewall and slots, bus, a strategy,
+sizing, the gate, the executor, the signed order request, with the journal and all of ops listening.
+Two bots take turns: one sends its orders over the order socket, one by REST. The only stand-in is
+the strategy: it raises a signal on every tick with a quote (the tick path, no candle in between).
+The peer, in its own process, sends one quote, waits for the order's last byte, lets it expire (the
+instrument is free at once) and waits until the bot is done with it.
 """
 
 import asyncio
 import random
+import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
-from unittest.mock import patch
 
 import attrs
 import uvloop
+from loguru import logger
 
 from aegis.app.bot import Bot, Surroundings, VenuePorts
+from aegis.app.modes import Mode
+from aegis.app.watch import Watch
 from aegis.core.bus import EventBus
 from aegis.core.clock import NS_PER_S, Clock, LiveClock
 from aegis.core.event import HandlerFailed
+from aegis.core.heap import settle_heap
 from aegis.core.ids import IdSource
 from aegis.core.offload import ThreadOffload
 from aegis.core.transport import StreamConnection, StreamConnector
@@ -43,19 +45,21 @@ from aegis.model.events import (
     VenueProtected,
     VenueUnavailable,
 )
-from aegis.model.instrument import InstrumentId, Venue
+from aegis.model.instrument import Venue
 from aegis.model.order import PositionSide
 from aegis.model.signal import Signal
 from aegis.settings import AegisConfig
-from aegis.venue.binance.gateway import BinanceGateway
-from aegis.venue.websocket_connector import WebsocketConnector
+from aegis.venue.websocket_client import connector_class
 from bench.echoes import running_echoes
 from bench.measure import Spread, now_ns, percentile, ratio, spread_of, unrest
+from bench.peer import ORDERS
 from bench.peer_process import PeerProcess, running_peer
 
 SYMBOLS: Final = ("AAAUSDT", "BBBUSDT", "CCCUSDT", "DDDUSDT")
 RUN_TIMEOUT_S: Final = 300.0
 PACE_S: Final = 0.001
+BOTS: Final = {"order_ws": "ws", "order_rest": "rest"}
+"""The sides that are bots, and the setting order_entry of each."""
 _SIGNAL_LIFE_NS: Final = 60 * NS_PER_S
 
 
@@ -66,14 +70,15 @@ class Side:
     round_trip_us: Spread
     p50_ratio_c: float | None
     p99_ratio_c: float | None
-    p50_ratio_asyncio: float | None
-    p99_ratio_asyncio: float | None
+    p50_ratio_uvloop: float | None
+    p99_ratio_uvloop: float | None
 
 
 @attrs.frozen(kw_only=True)
 class OrderFigures:
     """
-    What was measured. *stages*: where the time goes, microseconds, in the order of the path.
+    What was measured. *stages*: of each bot, where the time goes, microseconds, in the order of
+    the path. *client*: which WebSocket client the bots used.
 
     *orders*: order requests the peer read while measuring; *dropped*: signals that became none.
     """
@@ -82,7 +87,8 @@ class OrderFigures:
     frames_per_round: int
     has_c: bool
     sides: dict[str, Side]
-    stages: dict[str, Spread]
+    stages: dict[str, dict[str, Spread]]
+    client: str
     orders: int
     dropped: int
     unrest: float
@@ -99,17 +105,17 @@ class _Stamps:
     read: list[int] = attrs.field(factory=list)
     signaled: list[int] = attrs.field(factory=list)
     submitted: list[int] = attrs.field(factory=list)
-    leverage_ns: list[int] = attrs.field(factory=list)
+    sent: list[int] = attrs.field(factory=list)
     dropped: int = 0
     fault: str = ""
 
 
 class _StampingConnector:
-    """The real connector; notes when a frame of the public stream was read."""
+    """The real connector; notes when a quote was read, and when an order was written."""
 
     def __init__(self, inner: StreamConnector, stamps: _Stamps) -> None:
         self._inner = inner
-        self._read = stamps.read
+        self._stamps = stamps
 
     async def connect(
         self,
@@ -119,7 +125,7 @@ class _StampingConnector:
         on_close: Callable[[str], None],
     ) -> StreamConnection:
         """Open *url* with the real connector."""
-        read = self._read
+        read = self._stamps.read
 
         def stamped(frame: bytes) -> None:
             if b'"bookTicker"' in frame:
@@ -127,7 +133,25 @@ class _StampingConnector:
             on_frame(frame)
 
         taking = stamped if "/public/" in url else on_frame
-        return await self._inner.connect(url, on_frame=taking, on_close=on_close)
+        connection = await self._inner.connect(url, on_frame=taking, on_close=on_close)
+        return _Writing(connection, self._stamps.sent) if f"/{ORDERS}" in url else connection
+
+
+class _Writing:
+    """The order socket; notes when the write of an order begins."""
+
+    def __init__(self, inner: StreamConnection, sent: list[int]) -> None:
+        self._inner = inner
+        self._sent = sent
+
+    def send(self, text: str) -> None:
+        """Send."""
+        self._sent.append(now_ns())
+        self._inner.send(text)
+
+    async def close(self) -> None:
+        """Close."""
+        await self._inner.close()
 
 
 class EveryTick:
@@ -170,72 +194,95 @@ def run(*, quick: bool) -> OrderFigures:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aegis-bench-")))
         echoes = stack.enter_context(running_echoes(folder))
+        stack.enter_context(_logging_to(folder / "log"))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        stamps = _Stamps()
-        # Timed from outside: the loop's own clock, which ApiCalled uses, is too coarse on uvloop.
-        timed = _timed(BinanceGateway.prepare_entry, stamps.leverage_ns)
-        stack.enter_context(patch.object(BinanceGateway, "prepare_entry", timed))
-        answer = runner.run(_with_bot(folder, echoes, stamps, rounds, frames))
+        stamps = {name: _Stamps() for name in BOTS}
+        for name in BOTS:
+            (folder / name).mkdir()
+        answer = runner.run(_measured(folder, echoes, stamps, rounds, frames))
     return _figures(stamps, answer, rounds, frames)
 
 
-async def _with_bot(
-    folder: Path, echoes: dict[str, int], stamps: _Stamps, rounds: int, frames: int
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Let the bots write their log where nobody reads it, as a service's would be."""
+    logger.remove()
+    sink = logger.add(path, level="INFO")
+    try:
+        yield
+    finally:
+        logger.remove(sink)
+        logger.add(sys.stderr)
+
+
+async def _measured(
+    folder: Path, echoes: dict[str, int], stamps: dict[str, _Stamps], rounds: int, frames: int
 ) -> dict[str, Any]:
+    async with (
+        running_peer(SYMBOLS) as peer,
+        asyncio.timeout(RUN_TIMEOUT_S),
+        AsyncExitStack() as stack,
+    ):
+        for name in BOTS:
+            await stack.enter_async_context(_running_bot(folder / name, name, peer, stamps[name]))
+        peer.tell({"do": "marks"})
+        await peer.heard()
+        peer.tell(
+            {
+                "do": "orders",
+                "rounds": rounds,
+                "frames_per_round": frames,
+                "pace_s": PACE_S,
+                "echoes": echoes,
+                "bots": list(BOTS),
+            }
+        )
+        try:
+            answer = await peer.heard()
+        except ConnectionError as error:
+            raise RuntimeError(_fault_of(stamps) or str(error)) from error
+    if fault := _fault_of(stamps):
+        raise RuntimeError(f"a bot failed while it was measured: {fault}")
+    return answer
+
+
+def _fault_of(stamps: dict[str, _Stamps]) -> str:
+    return next((each.fault for each in stamps.values() if each.fault), "")
+
+
+@asynccontextmanager
+async def _running_bot(
+    folder: Path, name: str, peer: PeerProcess, stamps: _Stamps
+) -> AsyncIterator[None]:
+    """Run a bot until it may enter, give control, and end it."""
     config = AegisConfig(
-        venues=("binance",), symbols=SYMBOLS, timeframes=("5m",), failed_entry_cooldown_s=0.0
+        venues=("binance",),
+        symbols=SYMBOLS,
+        timeframes=("5m",),
+        failed_entry_cooldown_s=0.0,
+        order_entry=BOTS[name],
     )
     offload = ThreadOffload()
     store = open_journal(folder)
     try:
-        async with running_peer(SYMBOLS) as peer, asyncio.timeout(RUN_TIMEOUT_S):
-            started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            bot = _bot(config, peer, stamps, store, offload, started)
-            _watch_start(bot.bus, started)
-            _note_stations(bot.bus, stamps, peer)
-            bot.start()
-            await started
-            peer.tell({"do": "marks"})
-            await peer.heard()
-            peer.tell(
-                {
-                    "do": "orders",
-                    "rounds": rounds,
-                    "frames_per_round": frames,
-                    "pace_s": PACE_S,
-                    "echoes": echoes,
-                }
-            )
-            try:
-                answer = await peer.heard()
-            except ConnectionError as error:
-                raise RuntimeError(stamps.fault or str(error)) from error
-            await bot.close()
-            await bot.supervisor.stop()
-            await bot.journal.flush()
+        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        bot = _bot(config, name, peer, stamps, store, offload, started)
+        _watch_start(bot.bus, started, {"orders"} if config.order_entry == "ws" else set())
+        _note_stations(bot.bus, stamps, peer)
+        bot.start()
+        await started
+        yield
+        await bot.close()
+        await bot.supervisor.stop()
+        await bot.journal.flush()
     finally:
         offload.close()
         store.close()
-    if stamps.fault:
-        raise RuntimeError(f"the bot failed while it was measured: {stamps.fault}")
-    return answer
-
-
-_Prepare = Callable[[BinanceGateway, InstrumentId, int], Awaitable[int]]
-
-
-def _timed(prepare: _Prepare, taken_ns: list[int]) -> _Prepare:
-    async def timed(gateway: BinanceGateway, instrument: InstrumentId, leverage: int) -> int:
-        started_ns = now_ns()
-        read_back = await prepare(gateway, instrument, leverage)
-        taken_ns.append(now_ns() - started_ns)
-        return read_back
-
-    return timed
 
 
 def _bot(
     config: AegisConfig,
+    name: str,
     peer: PeerProcess,
     stamps: _Stamps,
     store: JournalStore,
@@ -270,7 +317,8 @@ def _bot(
     ports = VenuePorts(
         venue=Venue.BINANCE,
         base_url=peer.base_url,
-        ws_url=peer.ws_url,
+        ws_url=f"{peer.ws_url}/{name}",
+        order_ws_url=f"{peer.ws_url}/{name}/{ORDERS}",
         api_key="bench-key",
         api_secret="bench-secret",
         http=None,
@@ -282,8 +330,11 @@ def _bot(
         _fail(started, reason)
 
     bot = Bot(config, around, (ports,), on_fatal=on_fatal)
-    connector.inner = _StampingConnector(WebsocketConnector(supervisor=bot.supervisor), stamps)
+    connect = connector_class(config.websocket_client)
+    connector.inner = _StampingConnector(connect(supervisor=bot.supervisor), stamps)
+    settle_heap()
     EveryTick(bot.bus, clock, stamps)
+    Watch(bot, None, "bench", Mode.PAPER)
     return bot
 
 
@@ -308,9 +359,9 @@ def _fail(started: asyncio.Future[None], reason: str) -> None:
         started.set_exception(RuntimeError(reason))
 
 
-def _watch_start(bus: EventBus, started: asyncio.Future[None]) -> None:
-    """Resolve *started* once entries are allowed and both market streams are open."""
-    waiting = {"public", "market", "protected"}
+def _watch_start(bus: EventBus, started: asyncio.Future[None], also: set[str]) -> None:
+    """Resolve *started* once entries are allowed and the market streams and *also* are open."""
+    waiting = {"public", "market", "protected", *also}
 
     def done(name: str) -> None:
         waiting.discard(name)
@@ -344,52 +395,57 @@ def _note_stations(bus: EventBus, stamps: _Stamps, peer: PeerProcess) -> None:
     bus.subscribe(IntentCompleted, lambda _event: peer.say_ready())
 
 
-def _figures(stamps: _Stamps, answer: dict[str, Any], rounds: int, frames: int) -> OrderFigures:
+def _figures(
+    stamps: dict[str, _Stamps], answer: dict[str, Any], rounds: int, frames: int
+) -> OrderFigures:
     taken: dict[str, list[int]] = answer["taken"]
-    sent: list[int] = answer["sent"]
-    count = len(sent)
-    # The first round warmed up; from its end on every frame has one stamp per station.
-    read, signaled = stamps.read[-count:], stamps.signaled[-count:]
-    submitted, leverage = stamps.submitted[-count:], stamps.leverage_ns[-count:]
-    whole = taken["order"]
-    arrived = [start + took for start, took in zip(sent, whole, strict=True)]
-    samples = {
-        "order": whole,
-        "order_only": [took - call for took, call in zip(whole, leverage, strict=True)],
-        **{name: taken[name] for name in taken if name != "order"},
-    }
-    spreads = {name: _us(values) for name, values in samples.items()}
-    stages = {
-        "peer's write to socket read": _apart(sent, read),
-        "socket read to signal": _apart(read, signaled),
-        "signal to order leaving": _apart(signaled, submitted),
-        "  of which leverage read-back": _us(leverage),
-        "order leaving to last byte at the peer": _apart(submitted, arrived),
-    }
+    spreads = {name: _us(values) for name, values in taken.items()}
+    bare = taken["uvloop"]
     by_round = [
-        percentile(taken["asyncio"][start : start + frames], 50)
-        for start in range(0, count, frames)
+        percentile(bare[start : start + frames], 50) for start in range(0, len(bare), frames)
     ]
     return OrderFigures(
         rounds=rounds,
         frames_per_round=frames,
         has_c="c" in taken,
         sides={name: _side(spread, spreads) for name, spread in spreads.items()},
-        stages=stages,
-        orders=len(whole),
-        dropped=stamps.dropped,
+        stages={name: _stages(stamps[name], answer["sent"][name], taken[name]) for name in BOTS},
+        client=AegisConfig().websocket_client,
+        orders=sum(len(taken[name]) for name in BOTS),
+        dropped=sum(each.dropped for each in stamps.values()),
         unrest=unrest(by_round),
     )
 
 
+def _stages(stamps: _Stamps, sent: list[int], taken: list[int]) -> dict[str, Spread]:
+    # The first round warmed up; from its end on every frame has one stamp per station.
+    count = len(sent)
+    read, signaled = stamps.read[-count:], stamps.signaled[-count:]
+    submitted = stamps.submitted[-count:]
+    arrived = [start + took for start, took in zip(sent, taken, strict=True)]
+    stages = {
+        "peer's write to frame handed over": _apart(sent, read),
+        "frame handed over to signal": _apart(read, signaled),
+    }
+    if stamps.sent:
+        written = stamps.sent[-count:]
+        stages["signal to order leaving"] = _apart(signaled, written)
+        stages["order leaving to last byte at the peer"] = _apart(written, arrived)
+        stages["  (order submitted heard by the bus)"] = _apart(signaled, submitted)
+        return stages
+    stages["signal to order leaving"] = _apart(signaled, submitted)
+    stages["order leaving to last byte at the peer"] = _apart(submitted, arrived)
+    return stages
+
+
 def _side(spread: Spread, spreads: dict[str, Spread]) -> Side:
-    c_echo, bare = spreads.get("c"), spreads["asyncio"]
+    c_echo, bare = spreads.get("c"), spreads["uvloop"]
     return Side(
         round_trip_us=spread,
         p50_ratio_c=ratio(spread.p50, c_echo.p50) if c_echo else None,
         p99_ratio_c=ratio(spread.p99, c_echo.p99) if c_echo else None,
-        p50_ratio_asyncio=ratio(spread.p50, bare.p50),
-        p99_ratio_asyncio=ratio(spread.p99, bare.p99),
+        p50_ratio_uvloop=ratio(spread.p50, bare.p50),
+        p99_ratio_uvloop=ratio(spread.p99, bare.p99),
     )
 
 

@@ -15,7 +15,7 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -26,6 +26,10 @@ PATIENCE_S: Final = 20.0
 READ_BYTES: Final = 262_144
 START_BID: Final = 50_000.0
 TICK: Final = 0.1
+ORDERS: Final = "orders"
+"""The stream that takes orders, in the path."""
+BURST: Final = "burst"
+"""Who takes the burst, in the path."""
 CROSSED_EVERY: Final = 997
 """In a burst every so many-th frame has its bid above its ask and must be refused."""
 _WS_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -85,13 +89,22 @@ class Venue:
             {"symbol": s, "status": "TRADING", "contractType": "PERPETUAL", "filters": filters}
             for s in symbols
         ]
+        # Wide enough for a bench; the bot keeps to what the venue tells (venues.md 2.2).
+        limits = [
+            {"rateLimitType": kind, "interval": unit, "intervalNum": count, "limit": 10_000_000}
+            for kind, unit, count in (
+                ("REQUEST_WEIGHT", "MINUTE", 1),
+                ("ORDERS", "SECOND", 10),
+                ("ORDERS", "MINUTE", 1),
+            )
+        ]
         tier = {"bracket": 1, "initialLeverage": 50, "maintMarginRatio": 0.004}
         configs = [{"symbol": s, "marginType": "ISOLATED", "leverage": 5} for s in symbols]
         balance = {"asset": "USDT", "balance": "10000.0", "availableBalance": "10000.0"}
         self._fixed = {
             "positionSide/dual": _json({"dualSidePosition": False}),
             "accountConfig": _json({"canTrade": True, "multiAssetsMargin": False}),
-            "exchangeInfo": _json({"symbols": listed}),
+            "exchangeInfo": _json({"symbols": listed, "rateLimits": limits}),
             "leverageBracket": _json([{"symbol": s, "brackets": [tier]} for s in symbols]),
             "commissionRate": _json(
                 {"makerCommissionRate": "0.0002", "takerCommissionRate": "0.0005"}
@@ -116,11 +129,10 @@ class Venue:
         # Orders, positions, klines: there are none.
         return (200, b"[]") if method == "GET" else (404, b'{"code":-5000,"msg":"no such path"}')
 
-    def expired(self, target: str, body: bytes) -> tuple[int, bytes]:
+    def expired(self, sent: Mapping[str, str]) -> dict[str, Any]:
         """Return the answer to a market order that met no liquidity."""
-        sent = dict(parse_qsl(target.partition("?")[2])) | dict(parse_qsl(body.decode()))
         self._orders += 1
-        answer = {
+        return {
             "orderId": self._orders,
             "clientOrderId": sent["newClientOrderId"],
             "symbol": sent["symbol"],
@@ -131,7 +143,6 @@ class Venue:
             "executedQty": "0.000",
             "updateTime": self._clock.wall_ns() // NS_PER_MS,
         }
-        return 200, _json(answer)
 
 
 class Connection:
@@ -142,6 +153,7 @@ class Connection:
         self._sock = sock
         self._buffer = b""
         self._is_stream = False
+        self._takes_orders = False
 
     def on_readable(self) -> None:
         """Take what came."""
@@ -177,7 +189,8 @@ class Connection:
         if method == "POST" and target.startswith("/fapi/v1/order"):
             # The whole request is here: the watch stops before anything else is done.
             self._peer.note_order(now_ns())
-            status, body = self._peer.venue.expired(target, rest[:length])
+            told = parse_qsl(target.partition("?")[2]) + parse_qsl(rest[:length].decode())
+            status, body = 200, _json(self._peer.venue.expired(dict(told)))
         else:
             status, body = self._peer.venue.answer(method, target)
         self._sock.sendall(
@@ -193,7 +206,10 @@ class Connection:
             b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
         )
         self._is_stream = True
-        self._peer.streams[target.split("/")[1]] = self._sock
+        # Both the bot and its stream are named by the path: /ws/public/..., /rest/market/...
+        bot, stream = target.partition("?")[0].split("/")[1:3]
+        self._takes_orders = stream == ORDERS
+        self._peer.streams[bot, stream] = self._sock
 
     def _take_message(self) -> bool:
         data = self._buffer
@@ -206,6 +222,9 @@ class Connection:
         end = at + 4 + length
         if len(data) < end:
             return False
+        if self._takes_orders and opcode == _TEXT:
+            # The whole frame is here: the watch stops before anything else is done.
+            self._peer.note_order(now_ns())
         mask = data[at : at + 4]
         payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data[at + 4 : end]))
         self._buffer = data[end:]
@@ -218,7 +237,11 @@ class Connection:
             return False
         elif opcode == _TEXT:
             request = json.loads(payload)
-            self._sock.sendall(text_frame(_json({"result": None, "id": request["id"]})))
+            answer: dict[str, Any] = {"id": request["id"], "result": None}
+            if self._takes_orders:
+                answer["status"] = 200
+                answer["result"] = self._peer.venue.expired(request["params"])
+            self._sock.sendall(text_frame(_json(answer)))
         return True
 
 
@@ -228,7 +251,7 @@ class Peer:
     def __init__(self, control: socket.socket, symbols: list[str]) -> None:
         self.clock = LiveClock()
         self.venue = Venue(symbols, self.clock)
-        self.streams: dict[str, socket.socket] = {}
+        self.streams: dict[tuple[str, str], socket.socket] = {}
         self._symbols = symbols
         self._selector = selectors.DefaultSelector()
         self._control = control
@@ -261,19 +284,20 @@ class Peer:
     def _measure_orders(self, command: dict[str, Any]) -> dict[str, Any]:
         frames, pace_s = command["frames_per_round"], command["pace_s"]
         echoes = {name: self._connect_echo(port) for name, port in command["echoes"].items()}
-        sent: list[int] = []
-        taken: dict[str, list[int]] = {"order": [], **{name: [] for name in echoes}}
-        number = 0
+        sent: dict[str, list[int]] = {name: [] for name in command["bots"]}
+        taken: dict[str, list[int]] = {name: [] for name in (*sent, *echoes)}
+        # A quote that stands as before is no news: each side counts for itself.
+        numbers = dict.fromkeys(taken, 0)
         # The first round of everybody only warms up.
         for turn, name in enumerate(take_turns(command["rounds"] + 1, list(taken))):
             counts = turn >= len(taken)
             for _ in range(frames):
-                frame = self._quote(number)
-                number += 1
-                if name == "order":
-                    started_ns, took_ns = self._one_order(frame)
+                frame = self._quote(numbers[name])
+                numbers[name] += 1
+                if name in sent:
+                    started_ns, took_ns = self._one_order(self.streams[name, "public"], frame)
                     if counts:
-                        sent.append(started_ns)
+                        sent[name].append(started_ns)
                 else:
                     took_ns = self._one_echo(echoes[name], frame)
                 if counts:
@@ -290,10 +314,10 @@ class Peer:
         symbol = self._symbols[number % count]
         return text_frame(book_ticker(symbol, bid, bid + TICK, at_ms))
 
-    def _one_order(self, frame: bytes) -> tuple[int, int]:
+    def _one_order(self, stream: socket.socket, frame: bytes) -> tuple[int, int]:
         self._order_at_ns, self._ready = 0, 0
         started_ns = now_ns()
-        self.streams["public"].sendall(frame)
+        stream.sendall(frame)
         while not self._order_at_ns:
             self._turn()
         took_ns = self._order_at_ns - started_ns
@@ -335,13 +359,14 @@ class Peer:
             for payload in burst_payloads(command["frames"], self._symbols, at_ms)
         )
         started_ns = now_ns()
-        self.streams["public"].sendall(frames)
+        self.streams[BURST, "public"].sendall(frames)
         return {"sent_ns": now_ns() - started_ns, "bytes": len(frames)}
 
     def _send_marks(self) -> dict[str, Any]:
         at_ms = self.clock.wall_ns() // NS_PER_MS
-        for symbol in self._symbols:
-            self.streams["market"].sendall(text_frame(mark_price(symbol, START_BID, at_ms)))
+        for (_, stream), sock in self.streams.items():
+            for symbol in self._symbols if stream == "market" else ():
+                sock.sendall(text_frame(mark_price(symbol, START_BID, at_ms)))
         return {"marks": len(self._symbols)}
 
     # --- sockets ---------------------------------------------------------------------------------

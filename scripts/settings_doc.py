@@ -64,7 +64,11 @@ Besides its own range, each of these must hold:
 - `timeframes` contains `5m` and only known names; `venues` only `binance` and `bybit`.
 - Each symbol is a USDT perpetual in capitals, like `BTCUSDT`.
 - A lower bound is below its upper one: {pairs}.
-- `positions_max_per_venue` is at most `positions_max`.
+- `positions_max_per_venue` is at most `positions_max`; `testnet` names only exchanges of `venues`.
+- `ladder` has rungs `r:fraction`, each `r` beyond the one before and all below `target_r`, with
+  fractions of at most 1 together.
+- Twice `paper_latency_ms` is below `order_timeout_s`.
+- `state_dir` is not empty.
 - REST URLs begin with `http://` or `https://`, stream URLs with `ws://` or `wss://`.
 
 ## Secrets

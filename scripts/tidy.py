@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 FUNCTION_LINES_MAX: Final = 60
 FILE_LINES_MAX: Final = 500
 MARKS: Final = re.compile(r"\b(FIXME|TODO|XXX)\b")
-MARKED_FOLDERS: Final = ("src", "tests", "scripts", "bench")
+MARKED_FOLDERS: Final = ("src", "tests", "scripts", "bench", "soak")
 
 WHERE_MARKS_ARE_NAMED: Final = frozenset({"scripts/tidy.py", "tests/unit/test_tidy.py"})
 
@@ -184,7 +184,7 @@ def main() -> int:
         # A package's own file counts when it re-exports: then it must be imported in its turn.
         if path.name != "__init__.py" or _imports(source)
     }
-    found += unused_modules(modules, _sources("tests", "scripts", "bench").values())
+    found += unused_modules(modules, _sources("tests", "scripts", "bench", "soak").values())
     for problem in found:
         print(problem)
     print(f"tidy: {len(product)} files, {len(found)} problems")

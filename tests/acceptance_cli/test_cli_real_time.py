@@ -63,9 +63,17 @@ def twin(cli: "Cli") -> Iterator[TwinProcess]:
     _ = process.end(signal.SIGINT)
 
 
-def trade_on(cli: "Cli", twin: TwinProcess, *args: str) -> "Ended":
-    """Run a bot against *twin* for 75 market minutes."""
-    return cli.run(*twin.bot_args(), "--for", "75m", *args)
+def trade_on(cli: "Cli", twin: TwinProcess) -> "Ended":
+    """
+    Run a bot against *twin* until a position was protected, and a heartbeat longer.
+
+    Not for a fixed time: how far the twin's market is when a bot comes depends on the machine, and
+    hours can pass there without a signal.
+    """
+    bot = cli.start(*twin.bot_args())
+    _ = bot.wait_for("PROTECTED stop")
+    _ = bot.wait_for("HEARTBEAT")
+    return bot.end(signal.SIGINT)
 
 
 def test_a_bot_trades_on_a_twin_of_another_process(cli: "Cli", twin: TwinProcess) -> None:

@@ -16,8 +16,9 @@ from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.order import OrderRequest, OrderStatus, OrderType, PositionSide, Purpose
 from aegis.model.order_id import PositionIds, client_order_id
 from aegis.model.position import ProtectionPlan
-from aegis.trade.book import VOTES_APART_NS, Book
+from aegis.trade.book import Book
 from aegis.trade.facts import Advanced, Booked, Closed, EntryDied, EntryDone, Fact, Mismatch, Opened
+from aegis.trade.reconcile import VOTES_APART_NS
 
 BTC = InstrumentId("BTCUSDT", Venue.BINANCE)
 PLAN = ProtectionPlan(stop_distance=Decimal(1), target_distance=Decimal(1))

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from aegis.app.bot import Bot
+from aegis.app.modes import Mode
 from aegis.app.paper import new_twin, open_market
 from aegis.app.plan import RunPlan
 from aegis.app.run import run_paper
@@ -53,14 +54,14 @@ E = TypeVar("E", bound=Event)
 class Watching(Watch):
     """The app's own watch, which also lets a test see what it watches."""
 
-    def __init__(self, bot: Bot, twin: Twin | None, label: str) -> None:
+    def __init__(self, bot: Bot, twin: Twin | None, label: str, mode: Mode) -> None:
         """Watch *bot*, whose twin is in this process."""
         assert twin is not None
         self.bot: Final = bot
         self.twin: Final = twin
         self.events: Final[list[Event]] = []
         self.conservation: ConservationReport | None = None
-        super().__init__(bot, twin, label)
+        super().__init__(bot, twin, label, mode)
         bot.bus.listen_all(lambda _, event: self.events.append(event))
 
     @property
@@ -256,8 +257,8 @@ def play(
     state_dir.mkdir(parents=True, exist_ok=True)
     watches: list[Watching] = []
 
-    def watch(bot: Bot, twin: Twin | None, label: str) -> Watching:
-        watches.append(Watching(bot, twin, label))
+    def watch(bot: Bot, twin: Twin | None, label: str, mode: Mode) -> Watching:
+        watches.append(Watching(bot, twin, label, mode))
         return watches[0]
 
     market = open_market(resolved.config, plan)

@@ -9,6 +9,7 @@ import pytest
 
 from aegis.core.event import Event
 from aegis.model.events import (
+    EntryCompleted,
     OrderSubmitted,
     PositionClosed,
     PositionOpened,
@@ -67,19 +68,20 @@ def test_the_end_leaves_positions_and_their_stops(two_runs: "tuple[Played, Playe
     assert [] == first.broken_laws()
 
 
-def test_the_next_run_adopts_them(two_runs: "tuple[Played, Played]") -> None:
-    """What one run left open, the next adopts, the same in kind and size (R88)."""
+def test_the_next_run_goes_on_with_them(two_runs: "tuple[Played, Played]") -> None:
+    """What one run left open is restored with its id, its plan and its fees (R51, R88)."""
     first, second = two_runs
     left = {
-        (e.position.instrument_id, e.position.side, e.position.qty)
-        for e in first.of(PositionOpened)
+        (e.position.position_id, e.position.side, e.position.qty, e.position.plan, e.position.fees)
+        for e in first.of(EntryCompleted)
     }
-    adopted = {
-        (e.position.instrument_id, e.position.side, e.position.qty)
+    restored = {
+        (e.position.position_id, e.position.side, e.position.qty, e.position.plan, e.position.fees)
         for e in second.of(PositionOpened)
-        if e.position.adopted
+        if e.position.restored
     }
-    assert left == adopted
+    assert left == restored
+    assert left
 
 
 def test_no_entry_goes_out_before_they_are_protected(two_runs: "tuple[Played, Played]") -> None:
@@ -87,8 +89,8 @@ def test_no_entry_goes_out_before_they_are_protected(two_runs: "tuple[Played, Pl
     _, second = two_runs
     for venue in Venue:
         (protected,) = [e for e in second.of(VenueProtected) if e.venue is venue]
-        adopted = [e for e in second.opened_on(venue) if e.position.adopted]
-        ids = {e.position.position_id for e in adopted}
+        restored = [e for e in second.opened_on(venue) if e.position.restored]
+        ids = {e.position.position_id for e in restored}
         confirmed = [e for e in second.of(ProtectionConfirmed) if e.position_id in ids]
         sent = [e for e in entries(second) if e.request.instrument_id.venue is venue]
         assert confirmed
@@ -97,12 +99,12 @@ def test_no_entry_goes_out_before_they_are_protected(two_runs: "tuple[Played, Pl
         assert index_of(second, protected) < min(index_of(second, e) for e in sent)
 
 
-def test_adopted_positions_close_with_a_true_cause(two_runs: "tuple[Played, Played]") -> None:
+def test_restored_positions_close_with_a_true_cause(two_runs: "tuple[Played, Played]") -> None:
     """The stop of the first run fires in the second and is known for what it is (R79)."""
     _, second = two_runs
-    adopted = {e.position.position_id for e in second.of(PositionOpened) if e.position.adopted}
-    closes = [e for e in second.of(PositionClosed) if e.position.position_id in adopted]
-    assert adopted == {e.position.position_id for e in closes}
+    restored = {e.position.position_id for e in second.of(PositionOpened) if e.position.restored}
+    closes = [e for e in second.of(PositionClosed) if e.position.position_id in restored]
+    assert restored == {e.position.position_id for e in closes}
     assert {e.cause for e in closes} <= {CloseCause.SL, CloseCause.TP}
     assert [] == second.broken_laws()
 

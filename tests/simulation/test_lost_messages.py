@@ -119,7 +119,9 @@ def test_a_venue_that_refuses_every_stop_gets_no_third_position(
 
         face.http = refusing  # type: ignore[method-assign]  # the venue's own fault
 
-    played = play(tmp_path, hours=12, settings={"cooldown_bars": 0}, prepare=prepare)
+    played = play(
+        tmp_path, hours=12, settings={"cooldown_bars": 0, "order_entry": "rest"}, prepare=prepare
+    )
 
     failures = [e for e in played.of(ProtectionFailed) if e.instrument_id.venue == "BINANCE"]
     assert 2 == len(failures)

@@ -14,16 +14,20 @@ from aegis.core.errors import OrderOutcomeUnknown, VenueRefused
 from aegis.core.event import Event
 from aegis.core.offload import InlineOffload
 from aegis.core.supervise import Supervisor, TaskFailed
-from aegis.core.transport import HttpRequest, HttpResponse
+from aegis.core.transport import HttpRequest, HttpResponse, StreamConnection
 from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
 from aegis.model.account import OrderReport, ProtectionRole, ReportSource
 from aegis.model.events import (
+    AccountConfirmed,
+    AccountDoubted,
     ApiCalled,
     FillReported,
     OrderReported,
     PositionReported,
     SnapshotReported,
+    StreamClosed,
     StreamOpened,
+    SymbolLeftOut,
 )
 from aegis.model.instrument import Instrument, InstrumentId, Venue, instrument_id
 from aegis.model.intent import CancelProtection, SetPositionProtection
@@ -45,6 +49,7 @@ from aegis.twin.runner import TwinRunner
 from aegis.twin.tape.model import CandleTape, TapeReport
 from aegis.twin.tape.path import PricePath
 from aegis.twin.world import TwinWorld
+from aegis.venue.around import VenueAround
 from aegis.venue.binance.gateway import BinanceGateway
 from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
 
@@ -136,6 +141,25 @@ class Faults:
         return response
 
 
+class Muffle:
+    """The transport, with a hand over the mouth of the streams whose address holds *muted*."""
+
+    def __init__(self, inner: InprocTransport) -> None:
+        self._inner = inner
+        self.muted = ""
+
+    async def connect(
+        self, url: str, *, on_frame: Callable[[bytes], None], on_close: Callable[[str], None]
+    ) -> StreamConnection:
+        """Open; frames are lost while the stream is muted."""
+
+        def pass_on(frame: bytes) -> None:
+            if not self.muted or self.muted not in url:
+                on_frame(frame)
+
+        return await self._inner.connect(url, on_frame=pass_on, on_close=on_close)
+
+
 class Bench:
     """A gateway connected to a twin, and everything it published."""
 
@@ -169,23 +193,26 @@ class Bench:
             before_request=lambda: self.world.advance(self.clock.now_ns()),
             after_request=self.runner.poke,
         )
+        self.muffle = Muffle(self.transport)
         self.events: list[Event] = []
         self.sink = Sink()
         self.gateway = BinanceGateway(
-            base_url="http://twin",
-            public_ws_url="ws://twin",
-            api_key=KEY,
-            api_secret=SECRET,
-            http=self.transport,
-            connector=self.transport,
-            offload=InlineOffload(0.005, 0.005),
-            publish=self.events.append,
-            clock=self.clock,
-            supervisor=self.supervisor,
-            rng=random.Random(2),
-            timeframes_ns=(MINUTE_NS, 5 * MINUTE_NS),
-            recv_window_ms=5000,
-            request_timeout_s=5.0,
+            VenueAround(
+                base_url="http://twin",
+                ws_url="ws://twin",
+                api_key=KEY,
+                api_secret=SECRET,
+                http=self.transport,
+                connector=self.muffle,
+                offload=InlineOffload(0.005, 0.005),
+                publish=self.events.append,
+                clock=self.clock,
+                supervisor=self.supervisor,
+                rng=random.Random(2),
+                timeframes_ns=(MINUTE_NS, 5 * MINUTE_NS),
+                recv_window_ms=5000,
+                request_timeout_s=5.0,
+            )
         )
 
     async def start(self) -> tuple[Instrument, ...]:
@@ -203,6 +230,9 @@ class Bench:
         """Return what was told of one order, in order."""
         told = [event.report for event in self.of(OrderReported)]
         return [report for report in told if report.client_order_id == client_order_id]
+
+
+DOUBTS = (StreamOpened, StreamClosed, AccountDoubted, AccountConfirmed, SnapshotReported)
 
 
 def on_bench(test: Callable[[Bench], Awaitable[None]]) -> None:
@@ -291,16 +321,19 @@ def test_connect_reads_the_rules_and_streams_flow() -> None:
     on_bench(test)
 
 
-def test_hedge_mode_is_refused_with_the_fix() -> None:
-    """An account in hedge mode is not traded, and is told what to change (R41)."""
+def test_a_symbol_that_is_not_listed_is_left_out_and_told_once() -> None:
+    """One bad symbol does not stop the others; with none left the venue is not traded (S2)."""
 
     async def test(bench: Bench) -> None:
-        bench.engine.hedge_mode = True
-        with pytest.raises(VenueRefused, match="set Futures > Preferences > Position Mode"):
-            await bench.gateway.connect(["BTCUSDT"])
-        bench.engine.hedge_mode = False
-        with pytest.raises(VenueRefused, match="not listed: NOPEUSDT"):
-            await bench.gateway.connect(["BTCUSDT", "NOPEUSDT"])
+        for _ in range(2):
+            (rules,) = await bench.gateway.connect(["NOPEUSDT", "BTCUSDT"])
+            assert BTC == rules.instrument_id
+        (told,) = [event for event in bench.events if isinstance(event, SymbolLeftOut)]
+        assert ("NOPEUSDT", "not listed") == (told.symbol, told.status)
+        with pytest.raises(VenueRefused, match=r"no symbol is left: NOPEUSDT \(not listed\)"):
+            await bench.gateway.connect(["NOPEUSDT"])
+        with pytest.raises(VenueRefused, match=r"cannot be protected: NOPEUSDT"):
+            await bench.gateway.connect(["BTCUSDT"], held=["NOPEUSDT"])
 
     on_bench(test)
 
@@ -469,6 +502,53 @@ def test_fills_of_a_gap_are_replayed_before_the_snapshot() -> None:
         assert Decimal("0.2") == sum(each.qty_signed for each in snapshot.snapshot.positions)
         last_fill = max(i for i, event in enumerate(after) if isinstance(event, FillReported))
         assert last_fill < after.index(snapshot)
+
+    on_bench(test)
+
+
+def test_a_silent_user_stream_is_found_by_what_the_venue_knows() -> None:
+    """Socket open, pings fine, no fill told: a look by REST is the proof (R12, pitfall 7)."""
+
+    async def test(bench: Bench) -> None:
+        await asyncio.sleep(10)
+        bench.muffle.muted = "/private"
+        await bench.gateway.place(entry("test-1-1-EN0"))
+        await asyncio.sleep(60)
+        assert [] == bench.of(FillReported)
+        assert [] == bench.of(StreamClosed)
+        # What trade does when the answer counts a fill that nobody told.
+        await bench.gateway.tell_missed_fills()
+        bench.muffle.muted = ""
+        await asyncio.sleep(10)
+        (closed,) = bench.of(StreamClosed)
+        assert "user" == closed.stream
+        assert closed.reason.startswith("silent: the venue knows fill ")
+        order = [type(event) for event in bench.events if isinstance(event, DOUBTS)]
+        assert [StreamClosed, AccountDoubted, StreamOpened, SnapshotReported, AccountConfirmed] == (
+            order[-5:]
+        )
+        await bench.gateway.place(entry("test-1-2-EN0"))
+        await asyncio.sleep(1)
+        assert bench.reports("test-1-2-EN0")
+
+    on_bench(test)
+
+
+def test_a_market_subscription_without_an_answer_is_no_open_stream() -> None:
+    """The venue's answers come back through the parser to who asked (venues.md 2.1)."""
+
+    async def test(bench: Bench) -> None:
+        await asyncio.sleep(1)
+        bench.muffle.muted = "/public"
+        bench.gateway.restart_market(quotes=True, marks=False, reason="stale")
+        await asyncio.sleep(15)
+        opened = [event.stream for event in bench.of(StreamOpened)]
+        assert ["market", "public", "user"] == sorted(opened)
+        bench.muffle.muted = ""
+        await asyncio.sleep(15)
+        assert ["market", "public", "public", "user"] == sorted(
+            event.stream for event in bench.of(StreamOpened)
+        )
 
     on_bench(test)
 

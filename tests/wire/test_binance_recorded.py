@@ -18,7 +18,7 @@ from aegis.model.account import (
 from aegis.model.fill import Fill, FillOrigin, Liquidity
 from aegis.model.instrument import InstrumentId, Venue, instrument_id
 from aegis.model.market import Candle, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
-from aegis.model.order import OrderSide, OrderStatus, OrderType
+from aegis.model.order import OrderSide, OrderStatus, OrderType, PositionSide
 from aegis.venue.binance import wire
 from aegis.venue.binance.frames import Ack, Notice, Unknown, row
 from aegis.venue.binance.parse import UserFact, parse_user
@@ -228,8 +228,22 @@ def test_a_recorded_account_update_keeps_hedge_legs_apart(shared_data: Path) -> 
             ts_event=1564745798939_000_000,
             isolated=True,
         ),
-        Unknown("ACCOUNT_UPDATE position side LONG"),
-        Unknown("ACCOUNT_UPDATE position side SHORT"),
+        PositionReport(
+            instrument_id=on("BTCUSDT"),
+            qty_signed=Decimal(20),
+            entry_px_avg=Decimal("6563.6"),
+            ts_event=1564745798939_000_000,
+            isolated=True,
+            leg=PositionSide.LONG,
+        ),
+        PositionReport(
+            instrument_id=on("BTCUSDT"),
+            qty_signed=Decimal(-10),
+            entry_px_avg=Decimal("6563.8"),
+            ts_event=1564745798939_000_000,
+            isolated=True,
+            leg=PositionSide.SHORT,
+        ),
         BalanceReport(
             venue=Venue.BINANCE,
             wallet=Decimal("122624.12345678"),
@@ -350,8 +364,10 @@ def test_recorded_account_answers_are_read(shared_data: Path) -> None:
     )
     configs = parse_symbol_configs(json.loads(by_id(shared_data, REST, "4e4bc3e9922a")))
     assert (21, False) == (configs["BTCUSDT"].leverage, configs["BTCUSDT"].isolated)
-    with pytest.raises(VenueProtocolError, match="hedge mode"):
-        parse_positions(json.loads(by_id(shared_data, REST, "f711bb5bf359")), configs)
+    legs, _ = parse_positions(json.loads(by_id(shared_data, REST, "f711bb5bf359")), configs)
+    assert [(PositionSide.LONG, Decimal("0.001")), (PositionSide.SHORT, Decimal(0))] == [
+        (each.leg, each.qty_signed) for each in legs
+    ]
     (trade,) = parse_trades(json.loads(by_id(shared_data, REST, "5fc75f294253")))
     fill = fill_of(trade, "ours")
     assert ("698759", Decimal("0.002"), Decimal("7819.01"), Decimal("-0.07819010")) == (

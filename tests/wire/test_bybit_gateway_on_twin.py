@@ -20,6 +20,8 @@ from aegis.core.transport import HttpRequest, HttpResponse
 from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
 from aegis.model.account import OrderReport, ProtectionRole, ReportSource
 from aegis.model.events import (
+    AccountConfirmed,
+    AccountDoubted,
     ApiCalled,
     BalanceReported,
     FillReported,
@@ -51,6 +53,7 @@ from aegis.twin.inproc import InprocStream, InprocTransport
 from aegis.twin.runner import TwinRunner
 from aegis.twin.tape.model import CandleTape, TapeReport
 from aegis.twin.tape.path import PricePath
+from aegis.venue.around import VenueAround
 from aegis.venue.bybit.gateway import BybitGateway
 from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
 
@@ -160,6 +163,7 @@ class Wire:
         self.answer_lost = False
         self.answer_garbled = False
         self.down = False
+        self.muted = ""
         self.streams: dict[str, InprocStream] = {}
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -177,7 +181,13 @@ class Wire:
         """Pass on and remember, unless the line is down."""
         if self.down:
             raise ConnectionRefusedError("the line is down")
-        stream = await self._inner.connect(url, on_frame=on_frame, on_close=on_close)
+
+        def pass_on(frame: bytes) -> None:
+            # Pongs pass: a silent stream is one that still looks alive.
+            if b'"pong"' in frame or not self.muted or self.muted not in url:
+                on_frame(frame)
+
+        stream = await self._inner.connect(url, on_frame=pass_on, on_close=on_close)
         self.streams[url.rpartition("/")[2]] = stream
         return stream
 
@@ -244,20 +254,22 @@ async def _world(*, api_secret: str = SECRET) -> AsyncIterator[World]:
     events: list[Event] = []
     offload = Lanes()
     gateway = BybitGateway(
-        base_url="http://twin.invalid",
-        ws_url="ws://twin.invalid",
-        api_key=KEY,
-        api_secret=api_secret,
-        http=wire,
-        connector=wire,
-        offload=offload,
-        publish=events.append,
-        clock=clock,
-        supervisor=supervisor,
-        rng=random.Random(2),
-        timeframes_ns=(MINUTE_NS,),
-        recv_window_ms=5000,
-        request_timeout_s=3.0,
+        VenueAround(
+            base_url="http://twin.invalid",
+            ws_url="ws://twin.invalid",
+            api_key=KEY,
+            api_secret=api_secret,
+            http=wire,
+            connector=wire,
+            offload=offload,
+            publish=events.append,
+            clock=clock,
+            supervisor=supervisor,
+            rng=random.Random(2),
+            timeframes_ns=(MINUTE_NS,),
+            recv_window_ms=5000,
+            request_timeout_s=3.0,
+        )
     )
     _task = supervisor.start("twin", runner.run)
     try:
@@ -332,7 +344,7 @@ def test_connect_tells_the_rules_of_the_instrument() -> None:
             rules.taker_fee_rate,
             rules.funding_interval_ns,
         )
-        with pytest.raises(VenueRefused, match="NOPEUSDT is not listed"):
+        with pytest.raises(VenueRefused, match=r"no symbol is left: NOPEUSDT \(not listed\)"):
             await world.gateway.connect(["NOPEUSDT"])
 
     _in_world(act, started=False)
@@ -564,6 +576,28 @@ def test_a_gap_of_the_private_stream_is_filled_in() -> None:
             snapshot.snapshot.orders,
         )
         assert ["private"] == [event.stream for event in world.of(StreamClosed)]
+
+    _in_world(act)
+
+
+def test_a_silent_private_stream_is_found_by_what_the_venue_knows() -> None:
+    """Pongs come and no execution does: a look by REST is the proof (R12)."""
+
+    async def act(world: World) -> None:
+        await asyncio.sleep(10.0)
+        world.wire.muted = "private"
+        await world.gateway.place(_entry())
+        await asyncio.sleep(60.0)
+        assert [] == world.fills()
+        assert [] == world.of(StreamClosed)
+        await world.gateway.tell_missed_fills()
+        world.wire.muted = ""
+        await asyncio.sleep(10.0)
+        (closed,) = world.of(StreamClosed)
+        assert closed.reason.startswith("silent: the venue knows fill ")
+        assert 1 == len(world.of(AccountDoubted))
+        assert 1 == len(world.of(AccountConfirmed))
+        assert "user stream gap" == world.of(SnapshotReported)[-1].reason
 
     _in_world(act)
 

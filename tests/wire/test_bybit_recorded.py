@@ -14,7 +14,7 @@ from aegis.model.account import OrderReport, PositionReport, ProtectionRole, Rep
 from aegis.model.fill import Fill, FillOrigin, Liquidity
 from aegis.model.instrument import Venue, instrument_id
 from aegis.model.market import KlineFrame, MarkFrame, QuoteFrame
-from aegis.model.order import OrderSide, OrderStatus, OrderType
+from aegis.model.order import OrderSide, OrderStatus, OrderType, PositionSide
 from aegis.venue.bybit import wire
 from aegis.venue.bybit.frames import Answer, DataFrame, Reply, Unknown, convert, read_frame, rows_of
 from aegis.venue.bybit.parse import (
@@ -88,7 +88,6 @@ UNKNOWN_STREAM = {
     "8cd18b69dd52": "op order.create",
     "50bb99759516": "order of category spot",
     "5ee01534c52e": "topic orderbook.50.BTCUSDT",
-    "82f927664efb": "flat position of hedge mode",
     "5784a4bea55d": "message without topic and op",
     "031323ab0296": "topic trade.linear.BTCUSDT",
     "8df4f5724c74": "topic spread.execution",
@@ -188,6 +187,8 @@ def test_an_execution(stream: dict[str, bytes]) -> None:
             liquidity=Liquidity.TAKER,
             origin=FillOrigin.ORDER,
             ts_event=1_746_270_400_353 * MS,
+            # A sale that closed 0.5 is the long position's.
+            leg=PositionSide.LONG,
         )
     ] == _read(stream["e368c5249186"])
 

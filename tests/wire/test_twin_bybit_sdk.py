@@ -259,7 +259,7 @@ def refusal(client: Any, **changes: object) -> tuple[int, str]:
         ),
         ({"triggerPrice": "1010", "triggerDirection": 2}, 110093, "expect Falling"),
         ({"triggerPrice": "1010"}, 10001, "TriggerDirection invalid"),
-        ({"stopLoss": "950", "tpslMode": "Partial"}, 10001, "not supported by the twin"),
+        ({"stopLoss": "950", "tpslMode": "Half"}, 10001, "tpslMode invalid"),
     ],
 )
 def test_a_refused_order_names_its_reason(changes: dict[str, object], code: int, text: str) -> None:

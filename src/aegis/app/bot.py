@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypedDict
+from typing import Final
 
 import attrs
 
@@ -19,7 +19,7 @@ from aegis.core.clock import NS_PER_S, Clock, loop_delay_s
 from aegis.core.errors import VenueError, VenueRefused
 from aegis.core.event import Event, event_types
 from aegis.core.ids import IdSource
-from aegis.core.latch import HaltLatch
+from aegis.core.latch import HaltLatch, HaltView
 from aegis.core.offload import Offload
 from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.transport import HttpExchange, StreamConnector
@@ -41,6 +41,7 @@ from aegis.model.ports import VenueGateway
 from aegis.safety.actor import SafetyActor
 from aegis.settings import AegisConfig
 from aegis.trade.actor import TradeActor
+from aegis.venue.around import VenueAround
 from aegis.venue.binance.gateway import BinanceGateway
 from aegis.venue.bybit.gateway import BybitGateway
 
@@ -49,6 +50,10 @@ EXIT_NO_VENUE: Final = 3
 BAR_NS: Final = 5 * MINUTE_NS
 RETRY_FIRST_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
+START_OVERLAP_NS: Final = 5 * NS_PER_S
+"""Venue and machine do not agree on the time to the millisecond."""
+HEARD_OVERLAP_NS: Final = 60 * NS_PER_S
+"""The newest rows before a kill may be lost: so much before the journal's last word is asked."""
 HISTORY_BARS_EXTRA: Final = 280
 """Bars beyond the strategy's warm-up: the recursive means agree better with a long run (R18)."""
 
@@ -65,6 +70,8 @@ class VenuePorts:
     http: HttpExchange | None
     connector: StreamConnector
     symbols: tuple[str, ...]
+    order_ws_url: str = ""
+    """The whole address of the order socket; "": orders go by REST alone."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -81,20 +88,45 @@ class Surroundings:
     run_id: str
 
 
-class _GatewayParts(TypedDict):
-    api_key: str
-    api_secret: str
-    http: HttpExchange | None
-    connector: StreamConnector
-    offload: Offload
-    publish: Callable[[Event], None]
-    clock: Clock
-    supervisor: Supervisor
-    rng: random.Random
-    timeframes_ns: Sequence[int]
-    recv_window_ms: int
-    request_timeout_s: float
-    order_timeout_s: float
+def make_gateway(
+    ports: VenuePorts,
+    config: AegisConfig,
+    *,
+    clock: Clock,
+    offload: Offload,
+    supervisor: Supervisor,
+    rng: random.Random,
+    publish: Callable[[Event], None],
+    halt: HaltView | None = None,
+) -> VenueGateway:
+    """
+    Return the adapter of one venue; nothing is opened before it is asked something.
+
+    *halt* is read before an entry is sent again; None where nothing enters.
+    """
+    around = VenueAround(
+        base_url=ports.base_url,
+        ws_url=ports.ws_url,
+        api_key=ports.api_key,
+        api_secret=ports.api_secret,
+        http=ports.http,
+        connector=ports.connector,
+        offload=offload,
+        publish=publish,
+        clock=clock,
+        supervisor=supervisor,
+        rng=rng,
+        timeframes_ns=config.timeframes_ns,
+        recv_window_ms=config.recv_window_ms,
+        request_timeout_s=config.request_timeout_s,
+        order_timeout_s=config.order_timeout_s,
+        order_ws_url=ports.order_ws_url if config.order_entry == "ws" else "",
+        depth_streams=config.depth_streams,
+        leverage_fresh_s=config.leverage_fresh_s,
+        protective_weight_pct=config.protective_weight_pct,
+        halt=halt or HaltLatch().view(),
+    )
+    return BinanceGateway(around) if ports.venue is Venue.BINANCE else BybitGateway(around)
 
 
 class Bot:
@@ -150,30 +182,17 @@ class Bot:
         self.exit: Final = ExitActor(self.bus, clock, config, intents=intents)
 
     def _gateway(self, ports: VenuePorts) -> VenueGateway:
-        around, config = self.around, self.config
-        common: _GatewayParts = {
-            "api_key": ports.api_key,
-            "api_secret": ports.api_secret,
-            "http": ports.http,
-            "connector": ports.connector,
-            "offload": around.offload,
-            "publish": self.bus.publish,
-            "clock": around.clock,
-            "supervisor": self.supervisor,
-            "rng": around.rng,
-            "timeframes_ns": config.timeframes_ns,
-            "recv_window_ms": config.recv_window_ms,
-            "request_timeout_s": config.request_timeout_s,
-            "order_timeout_s": config.order_timeout_s,
-        }
-        if ports.venue is Venue.BINANCE:
-            return BinanceGateway(
-                base_url=ports.base_url,
-                public_ws_url=ports.ws_url,
-                depth_streams=config.depth_streams,
-                **common,
-            )
-        return BybitGateway(base_url=ports.base_url, ws_url=ports.ws_url, **common)
+        around = self.around
+        return make_gateway(
+            ports,
+            self.config,
+            clock=around.clock,
+            offload=around.offload,
+            supervisor=self.supervisor,
+            rng=around.rng,
+            publish=self.bus.publish,
+            halt=self.latch.view(),
+        )
 
     # --- start -----------------------------------------------------------------------------------
 
@@ -207,6 +226,7 @@ class Bot:
 
     async def _start_venue(self, venue: Venue) -> None:
         gateway, symbols = self.gateways[venue], self._ports[venue].symbols
+        began_ns = self.around.clock.now_ns() - START_OVERLAP_NS
         instruments = await gateway.connect(symbols)
         snapshot = await gateway.snapshot()
         known = {instrument.instrument_id for instrument in instruments}
@@ -217,7 +237,7 @@ class Bot:
         )
         if strangers:
             # Found outside the settings: protected too, never traded.
-            everything = await gateway.connect((*symbols, *strangers))
+            everything = await gateway.connect(symbols, held=strangers)
             instruments = tuple(
                 attrs.evolve(each, tradable=each.tradable and each.instrument_id in known)
                 for each in everything
@@ -233,13 +253,30 @@ class Bot:
                 instruments=instruments,
             )
         )
+        if await self._resume(gateway):
+            # What was booked meanwhile is known now: compared is what stands after it.
+            snapshot = await gateway.snapshot()
         self.bus.publish(
             SnapshotReported(
-                ts_event=snapshot.ts_event, ts_recv=now, snapshot=snapshot, reason=START_REASON
+                ts_event=snapshot.ts_event,
+                ts_recv=self.around.clock.now_ns(),
+                snapshot=snapshot,
+                reason=START_REASON,
             )
         )
         await self.data.warm_up({venue: gateway}, instruments, self._history_bars())
         await gateway.start_streams(instruments, self.data)
+        # Between the first look and the stream's opening a stop may have fired.
+        self.trade.take_booked(await gateway.booked_since(began_ns))
+
+    async def _resume(self, gateway: VenueGateway) -> bool:
+        """Take up what earlier runs left on the venue; return whether there was anything."""
+        heard_ns = self.trade.heard_ns(gateway.venue)
+        if heard_ns is None:
+            return False
+        since_ns = min(heard_ns, self.around.clock.now_ns()) - HEARD_OVERLAP_NS
+        self.trade.resume(gateway, await gateway.booked_since(since_ns))
+        return True
 
     def _history_bars(self) -> Mapping[int, int]:
         bars = self.config.warmup_bars + HISTORY_BARS_EXTRA

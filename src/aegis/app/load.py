@@ -11,7 +11,14 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 
 from aegis.core.errors import ConfigError, Problem
-from aegis.settings import AegisConfig, Resolved, Secrets, read_secrets, resolve
+from aegis.settings import (
+    LIVE_SWITCH,
+    AegisConfig,
+    Resolved,
+    Secrets,
+    read_secrets,
+    resolve,
+)
 
 DEFAULT_CONFIG = "config.py"
 
@@ -32,6 +39,11 @@ def load_settings(
     environ.pop("AEGIS_TEST_DATA", None)
     resolved = resolve(base, dotenv=dotenv, environ=environ, flags=flags)
     return resolved, read_secrets(dotenv, environ)
+
+
+def live_words() -> str:
+    """Return what .env or the environment says in AEGIS_LIVE, "" for nothing."""
+    return {**read_dotenv(Path(".env")), **os.environ}.get(LIVE_SWITCH, "").strip()
 
 
 def read_dotenv(path: Path) -> dict[str, str]:

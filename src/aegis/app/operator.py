@@ -6,6 +6,7 @@ was done. Exits are never part of it: they always flow.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import attrs
 import orjson
 
 from aegis.app.bot import Bot
+from aegis.app.modes import Mode, state_dir_of
 from aegis.core.errors import ConfigError, Problem
 from aegis.core.log import room_logger
 from aegis.core.virtual_loop import VirtualTimeLoop
@@ -31,6 +33,36 @@ class Request:
     action: str
     operator: str
     reason: str
+
+
+def request_dirs(base: Path, asked: Sequence[Mode], action: str) -> list[Path]:
+    """
+    Return the state directories a request is for: those of *asked*, else what *action* reaches.
+
+    A kill without a mode reaches every mode that ever ran here; a resume must say which it means
+    where there are several.
+
+    Raises:
+        ConfigError: a resume that could mean several.
+
+    """
+    if asked:
+        return [state_dir_of(base, mode) for mode in asked]
+    ran = [mode for mode in Mode if (state_dir_of(base, mode) / "mode").exists()]
+    if action == "kill" or len(ran) == 1:
+        return [state_dir_of(base, mode) for mode in ran] or [base]
+    if not ran:
+        return [base]
+    raise ConfigError(
+        [
+            Problem(
+                name="mode",
+                value=", ".join(ran),
+                allowed="one of them",
+                fix="say which: " + ", ".join(f"--{mode.value}" for mode in ran),
+            )
+        ]
+    )
 
 
 def leave_request(state_dir: Path, request: Request) -> Path:

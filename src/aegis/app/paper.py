@@ -14,6 +14,7 @@ import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from aegis.app.bot import VenuePorts
+from aegis.app.endpoints import ORDER_PATHS
 from aegis.app.plan import PAPER_API_KEY, PAPER_API_SECRET, RunPlan
 from aegis.core.clock import NS_PER_MS, NS_PER_S, Clock, format_ns
 from aegis.core.errors import ConfigError, Problem
@@ -34,10 +35,11 @@ from aegis.twin.boot import (
 )
 from aegis.twin.face_api import Face, StreamSession
 from aegis.twin.inproc import InprocTransport
+from aegis.twin.report import REPORT_PATH, report_of
 from aegis.twin.runner import TwinRunner
 from aegis.twin.server import TwinServer
 from aegis.venue.sdk_clock import set_sdk_clocks
-from aegis.venue.websocket_connector import WebsocketConnector
+from aegis.venue.websocket_client import SocketConnector, connector_class
 
 CONTROL_PATH: Final = "/twin/status"
 REAL_TIME_BATCH_S: Final = 0.02
@@ -56,9 +58,9 @@ def venue_names(config: AegisConfig) -> tuple[VenueName, ...]:
     return tuple(chosen)
 
 
-def open_market(config: AegisConfig, plan: RunPlan) -> Market:
+def open_market(config: AegisConfig, plan: RunPlan, *, begin_ns: int | None = None) -> Market:
     """
-    Return the market to play: the named tapes, or a generated one.
+    Return the market to play: the named tapes, or a generated one that begins at *begin_ns*.
 
     Raises:
         TapeError: a tape cannot be played.
@@ -79,6 +81,7 @@ def open_market(config: AegisConfig, plan: RunPlan) -> Market:
         venues=venues,
         from_ns=plan.from_ns,
         to_ns=plan.to_ns,
+        begin_ns=begin_ns,
     )
 
 
@@ -121,19 +124,30 @@ def chosen_symbols(
     return tuple(symbol for symbol in here if not config.symbols or symbol in config.symbols)
 
 
-class StatusFace:
-    """A face that also tells the twin's clock, for bots that run as another process."""
+def _played(twin: Twin) -> tuple[str, ...]:
+    names = [symbol for engine in twin.engines.values() for symbol in engine.instruments]
+    return tuple(dict.fromkeys(names))
 
-    def __init__(self, face: Face, status: Callable[[], dict[str, Any]]) -> None:
+
+class StatusFace:
+    """A face that also tells the twin's clock and books, to others that run as a process."""
+
+    def __init__(
+        self,
+        face: Face,
+        status: Callable[[], dict[str, Any]],
+        report: Callable[[], dict[str, Any]],
+    ) -> None:
         self._face = face
-        self._status = status
+        self._told = {CONTROL_PATH: status, REPORT_PATH: report}
         self.name = face.name
 
     def http(self, request: HttpRequest) -> HttpResponse:
-        """Answer the status path, or have the face answer."""
-        if request.path == CONTROL_PATH:
+        """Answer a path of the twin's own, or have the face answer."""
+        told = self._told.get(request.path)
+        if told is not None:
             headers = {"content-type": "application/json"}
-            return HttpResponse(status=200, body=orjson.dumps(self._status()), headers=headers)
+            return HttpResponse(status=200, body=orjson.dumps(told()), headers=headers)
         return self._face.http(request)
 
     def open_stream(
@@ -172,8 +186,13 @@ async def start_world(
     supervisor: Supervisor,
     rng: random.Random,
     tcp_ports: tuple[int, int] = (0, 0),
+    bybit_stream_delay_s: float = 0.0,
 ) -> PaperWorld:
-    """Set the twin going on *clock* and return how to reach it."""
+    """
+    Set the twin going on *clock* and return how to reach it.
+
+    *bybit_stream_delay_s*: how long a frame of Bybit's face waits at least, for clients of others.
+    """
     loop = asyncio.get_running_loop()
     batch_s = 0.0 if virtual else REAL_TIME_BATCH_S
     runner = TwinRunner(
@@ -191,7 +210,7 @@ async def start_world(
     ports: list[VenuePorts] = []
     for name, face in twin.faces.items():
         venue = Venue(name.upper())
-        symbols = chosen_symbols(config, twin.market.symbols_of(name), twin.market.symbols)
+        symbols = chosen_symbols(config, tuple(twin.engines[name].instruments), _played(twin))
         if virtual:
             inproc = InprocTransport(
                 face,
@@ -203,15 +222,15 @@ async def start_world(
             )
             ports.append(_paper_ports(venue, "http://twin", "ws://twin", symbols, inproc, inproc))
             continue
-        server = TwinServer(
-            StatusFace(face, lambda: status_of(twin, clock)),
+        servers[name] = server = TwinServer(
+            StatusFace(face, lambda: status_of(twin, clock), lambda: report_of(twin)),
             port=tcp_ports[VENUE_NAMES.index(name)],
+            stream_delay_s=bybit_stream_delay_s if name == "bybit" else 0.0,
             before_request=catch_up,
             after_request=runner.poke,
         )
         await server.start()
-        servers[name] = server
-        connector = WebsocketConnector(supervisor=supervisor)
+        connector = connector_class(config.websocket_client)(supervisor=supervisor)
         ports.append(_paper_ports(venue, server.url, server.ws_url, symbols, None, connector))
     set_sdk_clocks(clock.wall_ns)
     driving = supervisor.start("twin", runner.run)
@@ -236,7 +255,7 @@ def _paper_ports(
     ws_url: str,
     symbols: tuple[str, ...],
     http: InprocTransport | None,
-    connector: InprocTransport | WebsocketConnector,
+    connector: InprocTransport | SocketConnector,
 ) -> VenuePorts:
     return VenuePorts(
         venue=venue,
@@ -247,6 +266,7 @@ def _paper_ports(
         http=http,
         connector=connector,
         symbols=symbols,
+        order_ws_url=ws_url + ORDER_PATHS[venue],
     )
 
 
@@ -272,7 +292,7 @@ def status_of(twin: Twin, clock: Clock) -> dict[str, Any]:
         "end_ns": twin.market.end_ns,
         "ends": format_ns(twin.market.end_ns),
         "label": twin.market.label,
-        "symbols": {name: list(twin.market.symbols_of(name)) for name in twin.faces},
+        "symbols": {name: list(engine.instruments) for name, engine in twin.engines.items()},
     }
 
 
@@ -289,7 +309,7 @@ class RemoteTwin:
 
 async def ask_remote_twin(name: str, url: str) -> RemoteTwin:
     """
-    Return the status of the twin at *url*, the value of setting *name*.
+    Return the status of the twin at *url*, the value of flag *name*.
 
     Raises:
         ConfigError: when no twin answers there.
@@ -322,15 +342,19 @@ async def ask_remote_twin(name: str, url: str) -> RemoteTwin:
 
 
 def remote_ports(
-    url: str, ws_url: str, venue: Venue, symbols: tuple[str, ...], supervisor: Supervisor
+    url: str,
+    venue: Venue,
+    symbols: tuple[str, ...],
+    supervisor: Supervisor,
+    client: str = "picows",
 ) -> VenuePorts:
     """Return how to reach one face of a twin in another process."""
-    ws = ws_url or url.replace("http", "ws", 1)
+    ws = url.replace("http", "ws", 1)
     return _paper_ports(
         venue,
         url.rstrip("/"),
         ws.rstrip("/"),
         symbols,
         None,
-        WebsocketConnector(supervisor=supervisor),
+        connector_class(client)(supervisor=supervisor),
     )

@@ -32,6 +32,7 @@ from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.virtual_loop import VirtualTimeLoop
 from aegis.model.instrument import Venue
 from aegis.model.market import MINUTE_NS
+from aegis.settings import AegisConfig
 from aegis.twin.boot import Market, Twin
 
 TAPE_ENDED: Final = "the tape has ended"
@@ -51,7 +52,8 @@ async def run_paper(inputs: RunInputs, market: Market) -> int:
         if isinstance(loop, VirtualTimeLoop)
         else ScaledClock(start_ns, plan.speed or 1.0, loop)
     )
-    _set_up_logging(inputs, clock)
+    set_up_logging(inputs, clock)
+    _warn_of_unused(config)
     for line in market.lines:
         log.info(line)
     _warn_of_coarse_tapes(market)
@@ -82,17 +84,22 @@ async def run_paper(inputs: RunInputs, market: Market) -> int:
     await world.close()
     for line in twin.recorded_lines():
         log.info(line)
-    if code == EXIT_CLEAN and twin.world.now_ns < market.end_ns:
+    if code != EXIT_CLEAN:
+        log.warning("the paper account ends here, with every position: a fault ended the run")
+    elif twin.world.now_ns < market.end_ns:
         save_account(inputs.state_dir, twin.export_state())
+        log.info("the paper account is saved, positions and stops too; the next start goes on")
+    else:
+        log.info("the paper account ends here with its market, and so does every position")
     return code
 
 
 async def run_remote(inputs: RunInputs) -> int:
     """Trade on a twin that runs as another process, on its clock."""
-    config = inputs.resolved.config
+    config, plan = inputs.resolved.config, inputs.plan
     urls = {
-        Venue.BINANCE: ("binance_url", config.binance_url, config.binance_ws_url),
-        Venue.BYBIT: ("bybit_url", config.bybit_url, config.bybit_ws_url),
+        Venue.BINANCE: ("--twin-binance", plan.twin_binance),
+        Venue.BYBIT: ("--twin-bybit", plan.twin_bybit),
     }
     chosen = [v for v in urls if v.value.lower() in config.venues and urls[v][1]]
     if not chosen:
@@ -101,23 +108,26 @@ async def run_remote(inputs: RunInputs) -> int:
                 Problem(
                     name="venues",
                     value=",".join(config.venues),
-                    allowed="a venue whose URL is given",
-                    fix="give its URL, or name the venue whose URL you gave",
+                    allowed="a venue whose twin is named",
+                    fix="name its twin with --twin-binance or --twin-bybit, or change --venue",
                 )
             ]
         )
     told = {v: await ask_remote_twin(urls[v][0], urls[v][1]) for v in chosen}
     first = told[chosen[0]]
     clock = ScaledClock(first.now_ns, first.speed, asyncio.get_running_loop())
-    _set_up_logging(inputs, clock)
+    set_up_logging(inputs, clock)
+    _warn_of_unused(config)
     for venue in config.venues:
         if Venue(venue.upper()) not in chosen:
-            log.warning(f"{venue} is left out: {venue}_url is empty")
+            log.warning(f"{venue} is left out: --twin-{venue} was not given")
     ending = Ending(asyncio.Event())
     rng = random.Random(inputs.seed)  # noqa: S311 - jitter, not secrets
     tasks = Supervisor(clock, lambda failed: _twin_failed(ending, failed), rng=rng)
     ports = [
-        remote_ports(urls[v][1], urls[v][2], v, _remote_symbols(inputs, told, v), tasks)
+        remote_ports(
+            urls[v][1], v, _remote_symbols(inputs, told, v), tasks, config.websocket_client
+        )
         for v in chosen
     ]
     offload = ThreadOffload()
@@ -132,6 +142,7 @@ async def run_remote(inputs: RunInputs) -> int:
         same_account=True,
     )
     code = await session.run(tuple(ports), offload, rng)
+    log.info("positions that are open stay on the twin, and so do their stops")
     await tasks.stop()
     offload.close(wait=False)
     return code
@@ -154,7 +165,8 @@ def _usable(inputs: RunInputs, market: Market) -> dict[str, Any] | None:
     return saved
 
 
-def _set_up_logging(inputs: RunInputs, clock: Clock) -> None:
+def set_up_logging(inputs: RunInputs, clock: Clock) -> None:
+    """Let the log show *clock*'s time and no secret."""
     config = inputs.resolved.config
     configure_logging(
         config.log_level,
@@ -162,6 +174,15 @@ def _set_up_logging(inputs: RunInputs, clock: Clock) -> None:
         now_ns=clock.now_ns,
         secrets=(*inputs.secrets.values(), PAPER_API_KEY, PAPER_API_SECRET),
     )
+
+
+def _warn_of_unused(config: AegisConfig) -> None:
+    for venue in config.venues:
+        if getattr(config, f"{venue}_url"):
+            log.warning(
+                f"{venue}_url is not used in paper mode: --twin-{venue} names a twin, "
+                "--dry-run, --testnet and --live use the setting"
+            )
 
 
 def _restore(twin: Twin, saved: dict[str, Any], inputs: RunInputs, market: Market) -> None:

@@ -5,6 +5,7 @@ A clean end leaves positions and their native protection on the venues.
 """
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import Callable
@@ -15,21 +16,27 @@ import attrs
 
 from aegis.app.bot import Bot, Surroundings, VenuePorts
 from aegis.app.contract import check_contract
+from aegis.app.control import OperatorDesk
 from aegis.app.load import code_hash, config_hash
 from aegis.app.operator import OperatorRequests
 from aegis.app.plan import RunPlan
+from aegis.app.pulse import Pulse
 from aegis.app.state import installation_name
 from aegis.app.watch import Watch
 from aegis.core.clock import NS_PER_S, Clock
+from aegis.core.heap import settle_heap
 from aegis.core.log import room_logger
 from aegis.core.offload import Offload
 from aegis.core.virtual_loop import VirtualTimeLoop
 from aegis.journal.conservation import ConservationReport, check_conservation
+from aegis.journal.open_book import read_open_book
 from aegis.journal.replay import EarlierRuns, read_earlier_runs
 from aegis.journal.store import JournalStore, Run, open_journal
 from aegis.model.events import RunStarted, RunStopped
 from aegis.model.order import Purpose
 from aegis.model.position import CloseCause
+from aegis.model.restored import OpenBook
+from aegis.ops.systemd import ServiceManager, watchdog_interval_s
 from aegis.settings import Resolved, Secrets
 from aegis.twin.boot import Twin
 
@@ -121,6 +128,8 @@ class Session:
             bot = Bot(inputs.resolved.config, around, ports, on_fatal=self._ending.end)
             check_contract(bot.bus)
             self._restore(bot, earlier)
+            if self._same_account:
+                self._leave(bot, read_open_book(store), installation)
             return await self._live(bot, store)
         finally:
             store.close()
@@ -135,6 +144,15 @@ class Session:
             bot.latch.set(reason, at_ns=self._clock.now_ns())
             log.warning(f"ENTRIES HALTED by an earlier run: {reason}; lift with aegis resume")
 
+    def _leave(self, bot: Bot, left: OpenBook, installation: str) -> None:
+        bot.trade.leave(left, installation)
+        for one in left.positions:
+            view = one.opening
+            log.info(
+                f"{view.instrument_id}: an earlier run left {view.position_id} {view.side.value} "
+                "open; it goes on once the venue has told what happened since"
+            )
+
     def _begin_run(self, store: JournalStore, run: int, run_id: str) -> None:
         store.begin_run(
             Run(
@@ -142,7 +160,7 @@ class Session:
                 run_id=run_id,
                 started_ns=self._clock.now_ns(),
                 stopped_ns=None,
-                mode="paper",
+                mode=self._inputs.plan.mode.value,
                 label=self._label,
                 code_hash=code_hash(),
                 config_hash=config_hash(self._inputs.resolved),
@@ -150,7 +168,7 @@ class Session:
         )
 
     async def _live(self, bot: Bot, store: JournalStore) -> int:
-        watch = Watch(bot, self._twin, self._label)
+        watch = Watch(bot, self._twin, self._label, self._inputs.plan.mode)
         now = self._clock.now_ns()
         bot.bus.publish(
             RunStarted(
@@ -159,19 +177,28 @@ class Session:
                 run_id=bot.around.run_id,
                 run=bot.around.run,
                 installation=bot.around.installation,
-                mode="paper",
+                mode=self._inputs.plan.mode.value,
                 label=self._label,
                 config=self._inputs.resolved.rows(),
             )
         )
         requests = OperatorRequests(bot, self._inputs.state_dir)
         requests.start()
+        pulse = Pulse(bot, ServiceManager(), watchdog_interval_s(os.environ, os.getpid()))
+        token = self._inputs.secrets.aegis_control_token
+        desk = OperatorDesk(bot, self._inputs.state_dir, pulse, token=token)
+        await desk.start()
+        if not isinstance(asyncio.get_running_loop(), VirtualTimeLoop):
+            pulse.start()
+            settle_heap()
         bot.start()
         watch.start()
         self._arm()
         await self._ending.event.wait()
         log.info(f"ending: {self._ending.reason}")
         requests.stop()
+        pulse.stop()
+        await desk.stop()
         await self._end(bot, watch)
         store.end_run(bot.around.run, self._clock.now_ns())
         conservation = self._conservation(store, bot.around.run)

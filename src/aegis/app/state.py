@@ -9,10 +9,13 @@ from typing import Any, Final, Self
 
 import orjson
 
+from aegis.app.modes import Mode
 from aegis.core.errors import AlreadyRunning, ConfigError, Problem
 
 INSTALLATION_CHARS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 ACCOUNT_VERSION: Final = 1
+LOCK_FILE: Final = "aegis.lock"
+"""Holds the process id of the one that took the lock last."""
 
 
 def open_state_dir(path: Path) -> Path:
@@ -41,11 +44,39 @@ def open_state_dir(path: Path) -> Path:
     return path
 
 
+def claim_for(state_dir: Path, mode: Mode) -> None:
+    """
+    Make sure that *state_dir* is of *mode*, and say so in it.
+
+    Raises:
+        ConfigError: it is of another mode: a live journal never mixes with a paper one.
+
+    """
+    path = state_dir / "mode"
+    if path.exists():
+        of = path.read_text().strip()
+    else:
+        # A directory from before modes had names of their own held paper runs alone.
+        of = Mode.PAPER.value if (state_dir / "journal.db").exists() else mode.value
+        path.write_text(of + "\n")
+    if of != mode.value:
+        raise ConfigError(
+            [
+                Problem(
+                    name="state_dir",
+                    value=str(state_dir),
+                    allowed=f"a directory of {mode.value} runs, this one is of {of} runs",
+                    fix="name another one with --state-dir",
+                )
+            ]
+        )
+
+
 class StateLock:
     """One process per state directory, by flock on an absolute path (R86)."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._path = (state_dir / "aegis.lock").resolve()
+        self._path = (state_dir / LOCK_FILE).resolve()
         self._fd: int | None = None
 
     def __enter__(self) -> Self:

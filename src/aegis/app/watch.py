@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from aegis.app.bot import Bot
+from aegis.app.modes import Mode
 from aegis.core.event import Event
 from aegis.core.log import room_logger
-from aegis.exit.decide import effective_stop, working
+from aegis.exit.decide import effective_stop, targets_of
 from aegis.journal.conservation import ConservationReport
-from aegis.model.account import ProtectionRole
 from aegis.model.events import FeedFresh, FeedStale, MarketTick, StreamClosed, StreamOpened
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.money import ZERO
@@ -41,10 +41,11 @@ INCOME_KINDS = ("REALIZED_PNL", "COMMISSION", "FUNDING_FEE", "LIQUIDATION_FEE")
 class Watch:
     """Listen to a bot and tell what it does."""
 
-    def __init__(self, bot: Bot, twin: Twin | None, label: str) -> None:
+    def __init__(self, bot: Bot, twin: Twin | None, label: str, mode: Mode) -> None:
         self._bot = bot
         self._twin = twin
         self._label = label
+        self._mode = mode
         self._clock = bot.around.clock
         self._started_ns = self._clock.now_ns()
         self._income_before = self._income()
@@ -62,7 +63,7 @@ class Watch:
             self._probes,
             self._tally,
             bot.around.loop,
-            mode="paper",
+            mode=mode.value,
             label=label,
         )
         self._alerts = Alerts(bot.bus, self._clock, bot.around.loop, is_covered=bot.exit.is_covered)
@@ -82,7 +83,7 @@ class Watch:
         print_summary(
             self._tally,
             self._probes,
-            title=f"paper, {minutes:.0f} min of market time, stopped: {reason}",
+            title=f"{self._mode.value}, {minutes:.0f} min of market time, stopped: {reason}",
             label=self._label,
             venue_income=self._income_of_run(),
         )
@@ -150,7 +151,7 @@ class Watch:
         for guarded, resting in self._bot.exit.guarded():
             position = guarded.position
             stop = effective_stop(position, resting)
-            targets = working(resting, ProtectionRole.TARGET)
+            targets = targets_of(resting)
             tick = self._ticks.get(position.instrument_id)
             mark = Decimal(repr(tick.mark)) if tick is not None and tick.mark else None
             entry = position.entry_px_avg

@@ -3,7 +3,9 @@ The event bus: one total order for the whole bot.
 
 publish() is synchronous, never waits and never drops. Events are delivered in the order they were
 published, each to all its subscribers in wiring order before the next one begins; what a handler
-publishes waits its turn. What must await sits in shells and comes back as events.
+publishes waits its turn. Listeners to everything (journal, ops) hear of an event once all its
+consequences have been handled, in the same order and before publish() returns: what they do never
+stands between a price and an order. What must await sits in shells and comes back as events.
 """
 
 import functools
@@ -77,6 +79,18 @@ class _Route:
         return tuple(handler for key, handler in self.wired if key is None or key == wanted)
 
 
+class _ToMake(Event):
+    """Stands in the queue for an event that is made when its listeners hear of it."""
+
+    __slots__ = ("event_type", "make")
+    event_type: type[Event]
+    make: Callable[[], Event]
+
+    def __init__(self, event_type: type[Event], make: Callable[[], Event]) -> None:
+        object.__setattr__(self, "event_type", event_type)
+        object.__setattr__(self, "make", make)
+
+
 class EventBus:
     """
     Deliver events to the handlers subscribed to exactly their type.
@@ -101,9 +115,10 @@ class EventBus:
         self.seq = 0
         self._clock = clock
         self._on_double_fault = on_double_fault or _log_double_fault
-        self._routes: dict[type[Event], _Route] = {}
+        self._routes: dict[type[Event], _Route] = {_ToMake: _Route(unkeyed=(_pass_by,))}
         self._listeners: tuple[Callable[[int, Event], None], ...] = ()
         self._queue: deque[Event] = deque()
+        self._untold: deque[tuple[int, Event]] = deque()
         self._delivering = False
         self._handler_failures = 0
 
@@ -130,8 +145,20 @@ class EventBus:
         self._route(event_type).add(handler, key, critical=critical)
 
     def listen_all(self, handler: Callable[[int, Event], None]) -> None:
-        """Call *handler* with (seq, event) for every event, after its typed handlers."""
+        """Call *handler* with (seq, event) for every event, after the handlers of all it led to."""
         self._listeners = (*self._listeners, handler)
+
+    def tell(self, event_type: type[E], make: Callable[[], E]) -> None:
+        """
+        Publish what *make* returns in its place in the order, but make it only for the listeners.
+
+        For events that nobody else hears and whose words take time; *make* must depend on nothing
+        that may change meanwhile. With a typed subscriber it is made at once.
+        """
+        if self._route(event_type).wired:
+            self.publish(make())
+        else:
+            self.publish(_ToMake(event_type, make))
 
     def publish(self, event: Event) -> None:
         """
@@ -147,6 +174,7 @@ class EventBus:
             queue.append(event)
             event = queue.popleft()
         self._delivering = True
+        untold = self._untold
         # One flat loop: a method per event would cost a third of the whole dispatch.
         try:
             while True:
@@ -166,16 +194,38 @@ class EventBus:
                         handler(event)
                     except Exception as error:  # noqa: BLE001 - becomes a HandlerFailed event (R7)
                         self._failed(event, handler, error, critical=handler in route.critical)
-                for listener in self._listeners:
-                    try:
-                        listener(seq, event)
-                    except Exception as error:  # noqa: BLE001 - becomes a HandlerFailed event (R7)
-                        self._failed(event, listener, error, critical=False)
+                untold.append((seq, event))
                 if not queue:
-                    return
+                    self._tell_listeners(untold)
+                    if not queue:
+                        return
                 event = queue.popleft()
         finally:
             self._delivering = False
+
+    def _tell_listeners(self, untold: deque[tuple[int, Event]]) -> None:
+        while untold:
+            seq, event = untold.popleft()
+            if isinstance(event, _ToMake):
+                made = self._made(event)
+                if made is None:
+                    continue
+                event = made
+            for listener in self._listeners:
+                try:
+                    listener(seq, event)
+                except Exception as error:  # noqa: BLE001 - becomes a HandlerFailed event (R7)
+                    self._failed(event, listener, error, critical=False)
+
+    def _made(self, stand_in: _ToMake) -> Event | None:
+        route = self._route(stand_in.event_type)
+        route.published += 1
+        route.unheard += 1
+        try:
+            return stand_in.make()
+        except Exception as error:  # noqa: BLE001 - becomes a HandlerFailed event (R7)
+            self._failed(stand_in, stand_in.make, error, critical=False)
+            return None
 
     @property
     def stats(self) -> BusStats:
@@ -183,6 +233,8 @@ class EventBus:
         published: dict[str, int] = {}
         unheard: dict[str, int] = {}
         for event_type, route in self._routes.items():
+            if event_type is _ToMake:
+                continue
             name = event_type.__name__
             if route.published:
                 published[name] = published.get(name, 0) + route.published
@@ -217,7 +269,7 @@ class EventBus:
             self._on_double_fault(event)
 
     def _failed(
-        self, event: Event, handler: Callable[..., None], error: Exception, *, critical: bool
+        self, event: Event, handler: Callable[..., object], error: Exception, *, critical: bool
     ) -> None:
         self._handler_failures += 1
         now_ns = self._clock.now_ns()
@@ -226,8 +278,8 @@ class EventBus:
             ts_event=now_ns,
             ts_recv=now_ns,
             handler=_qualified_name(handler),
-            event_type=type(event).__name__,
-            event_repr=bounded_repr(event, EVENT_REPR_CHARS_MAX),
+            event_type=_type_of(event).__name__,
+            event_repr=_repr_of(event),
             error_type=type(error).__name__,
             error=bounded_text(_message(error)),
             traceback=told[-_TRACEBACK_CHARS_MAX:],
@@ -238,6 +290,20 @@ class EventBus:
             self._on_double_fault(fault)
         else:
             self._queue.append(fault)
+
+
+def _type_of(event: Event) -> type[Event]:
+    return event.event_type if isinstance(event, _ToMake) else type(event)
+
+
+def _repr_of(event: Event) -> str:
+    if isinstance(event, _ToMake):
+        return "<not made>"
+    return bounded_repr(event, EVENT_REPR_CHARS_MAX)
+
+
+def _pass_by(_event: Event) -> None:
+    """Handle an event that is not made yet: its listeners hear it later."""
 
 
 def _message(error: Exception) -> str:

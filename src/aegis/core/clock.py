@@ -52,18 +52,10 @@ class LiveClock:
     """The machine's own clocks, for live, testnet and dry-run."""
 
     speed: Final[float] = 1.0
-
-    def now_ns(self) -> int:
-        """Return the wall clock."""
-        return time.time_ns()
-
-    def wall_ns(self) -> int:
-        """Return the wall clock."""
-        return time.time_ns()
-
-    def mono_ns(self) -> int:
-        """Return the machine's monotonic clock."""
-        return time.monotonic_ns()
+    # The functions themselves: the time is asked ten times on the way from a price to an order.
+    now_ns = staticmethod(time.time_ns)
+    wall_ns = staticmethod(time.time_ns)
+    mono_ns = staticmethod(time.monotonic_ns)
 
 
 class ScaledClock:

@@ -101,17 +101,35 @@ class VenueUnreachable(VenueError):
         super().__init__(self.detail, venue=venue, operation=operation)
 
 
+class ThrottleScope(enum.StrEnum):
+    """What a venue wants less of."""
+
+    ENDPOINT = "endpoint"
+    """Requests of this kind."""
+    VENUE = "venue"
+    """All requests; what protects a position may still leave."""
+    BAN = "ban"
+    """Nothing may be sent: asking on makes the ban longer."""
+
+
 class VenueThrottled(VenueError):
     """
-    Raised when the venue asks for fewer requests.
+    Raised when the venue asks for fewer requests, or our own budget for them is used up.
 
-    *retry_after_s* is in loop seconds; None when the venue did not say how long.
+    *retry_after_s* is in loop seconds; None when the venue did not say how long. Nothing was done.
     """
 
     def __init__(
-        self, retry_after_s: float | None, *, venue: str, operation: str, detail: str = ""
+        self,
+        retry_after_s: float | None,
+        *,
+        venue: str,
+        operation: str,
+        detail: str = "",
+        scope: ThrottleScope = ThrottleScope.VENUE,
     ) -> None:
         self.retry_after_s = retry_after_s
+        self.scope = scope
         self.detail = bounded_text(detail)
         wait = "after an unknown time" if retry_after_s is None else f"after {retry_after_s} s"
         tail = f": {self.detail}" if detail else ""

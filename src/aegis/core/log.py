@@ -28,7 +28,7 @@ MASK: Final = "***"
 
 _PART_CHARS: Final = 8
 _SECRET_CHARS_MIN_FOR_PARTS: Final = 16
-_SDK_LOGGERS: Final = ("pybit", "binance", "websockets", "aiohttp", "urllib3", "ccxt")
+_SDK_LOGGERS: Final = ("pybit", "binance", "websockets", "picows", "aiohttp", "urllib3", "ccxt")
 _ROOM_CHARS: Final = 8
 _HIDDEN: Final = ("room", "clock_text", "error_text", "json_line", "at_ns")
 

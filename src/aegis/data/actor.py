@@ -297,10 +297,24 @@ class DataActor:
             asked = step.state.resubscribes - 1
             text = f"{instrument_id}: no fresh data after {asked} new subscriptions"
             self._alert("feed_stale", "CRITICAL", text)
+        if step.restart:
+            self._restart(instrument_id, now_ns)
         if step.resubscribe and not self._supervisor.stopping:
             _ = self._supervisor.start(
                 f"resubscribe {instrument_id}", lambda: self._resubscribe(instrument_id)
             )
+
+    def _restart(self, instrument_id: InstrumentId, now_ns: int) -> None:
+        gateway = self._history.gateway(instrument_id.venue)
+        if gateway is None:
+            return
+        limit_ns = now_ns - self._stale_limit_ns
+        quote_ns, mark_ns = self._firewall.last_accepted_ns(instrument_id)
+        gateway.restart_market(
+            quotes=quote_ns is None or quote_ns < limit_ns,
+            marks=mark_ns is None or mark_ns < limit_ns,
+            reason=f"{instrument_id} stays stale",
+        )
 
     async def _resubscribe(self, instrument_id: InstrumentId) -> None:
         gateway = self._history.gateway(instrument_id.venue)

@@ -8,6 +8,7 @@ import attrs
 from aegis.model.instrument import InstrumentId
 
 RESUBSCRIBES_BEFORE_ALARM: Final = 3
+"""So many new subscriptions in a row, then the connection itself is opened anew."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,6 +34,8 @@ class FreshnessStep:
     became_fresh_after_ns: int | None = None
     resubscribe: bool = False
     escalate: bool = False
+    restart: bool = False
+    """In place of another new subscription: the connection that should carry the data."""
 
 
 def last_fresh_ns(quote_ns: int | None, mark_ns: int | None, since_ns: int) -> int:
@@ -67,7 +70,8 @@ def next_freshness(
 
     age_stale_ns: its age when stale, None when fresh. Stale and fresh are told once each. While it
     stays stale a new subscription is asked for at most once per *pause_ns*, outages included that
-    follow each other closely; the third that did not help raises an alarm once.
+    follow each other closely. The third that did not help raises an alarm once, and each third has
+    the connection opened anew.
     """
     if age_stale_ns is None:
         if state.stale_since_ns is None:
@@ -80,6 +84,7 @@ def next_freshness(
     asked_ns = state.resubscribed_ns
     is_due = asked_ns is None or now_ns - asked_ns >= pause_ns
     count = state.resubscribes + is_due
+    is_restart = is_due and count % (RESUBSCRIBES_BEFORE_ALARM + 1) == 0
     return FreshnessStep(
         state=Freshness(
             stale_since_ns=last_ns if is_new else state.stale_since_ns,
@@ -87,7 +92,8 @@ def next_freshness(
             resubscribes=count,
         ),
         went_stale_age_ns=age_stale_ns if is_new else None,
-        resubscribe=is_due,
+        resubscribe=is_due and not is_restart,
+        restart=is_restart,
         escalate=is_due and count == RESUBSCRIBES_BEFORE_ALARM + 1,
     )
 

@@ -2,48 +2,44 @@
 Exit's shell on the bus: watches every position from its first fill, compares what the venue reports
 with what it should carry, and asks for the difference.
 
-Evidence comes in here and is weighed here. Asking is in asking.py, deadlines are in watchdogs.py,
-closing is in closer.py, leftovers of closed positions are in orphans.py. Everything runs on the
-loop's clock, so that a scaled market does not stretch a deadline.
+Evidence comes in here and is weighed here. What is wanted is in wishes.py, moved by mover.py;
+asking is in asking.py, cover in cover.py, deadlines are in watchdogs.py, closing is in closer.py,
+leftovers of closed positions are in orphans.py. Everything runs on the loop's clock, so that a
+scaled market does not stretch a deadline.
 """
 
-from decimal import Decimal
 from typing import Final
-
-import attrs
 
 from aegis.core.bus import EventBus
 from aegis.core.clock import Clock
 from aegis.core.ids import IdSource
 from aegis.exit.asking import Asker
 from aegis.exit.closer import Closer
+from aegis.exit.cover import Cover
 from aegis.exit.decide import (
     Action,
-    Desired,
     PlaceStop,
     Resting,
     SetBoth,
-    covered_qty,
-    default_plan,
-    desired_protection,
-    effective_stop,
     firing,
     installation_of,
-    keep_found,
-    plan_actions,
-    working,
 )
-from aegis.exit.guarded import Guarded, stand_in
+from aegis.exit.guarded import Guarded, purpose_of_stop, stand_in
+from aegis.exit.manual import ManualClose
+from aegis.exit.mover import Mover
 from aegis.exit.orphans import Orphans
+from aegis.exit.plan import plan_actions
 from aegis.exit.resting import RestingOrders
 from aegis.exit.start_gate import StartGate
 from aegis.exit.voice import ExitVoice
 from aegis.exit.watchdogs import Watchdogs
-from aegis.model.account import Capabilities, OrderReport, PositionReport, ProtectionRole
+from aegis.exit.wishes import Wishes, rungs_firing
+from aegis.model.account import Capabilities, OrderReport, ProtectionRole
 from aegis.model.events import (
     EntryCompleted,
     FillBooked,
     IntentCompleted,
+    MarketTick,
     OrderAdvanced,
     OrderReported,
     PositionClosed,
@@ -55,18 +51,11 @@ from aegis.model.events import (
 )
 from aegis.model.instrument import Instrument, InstrumentId, Venue
 from aegis.model.order import OrderStatus, Purpose
+from aegis.model.order_id import parse_client_order_id
 from aegis.model.position import CloseCause, PositionView
 from aegis.settings import AegisConfig
 
 START_REASON: Final = "start"
-
-
-@attrs.frozen(slots=True)
-class _Told:
-    """Mark and liquidation price of the newest position report; None while not told."""
-
-    mark_px: Decimal | None
-    liquidation_px: Decimal | None
 
 
 class ExitActor:
@@ -82,12 +71,17 @@ class ExitActor:
         self._instruments: dict[InstrumentId, Instrument] = {}
         self._capabilities: dict[Venue, Capabilities] = {}
         self._guarded: dict[InstrumentId, Guarded] = {}
-        self._told: dict[InstrumentId, _Told] = {}
+        self._wishes = Wishes(config)
+        self._seen: set[Venue] = set()
         self._resting = RestingOrders(clock)
         self._orphans = Orphans(self._voice, self._resting)
         self._closer = Closer(
-            self._voice, retry_ms=config.protection_retry_ms, look_again=self._evaluate
+            self._voice,
+            retry_ms=config.protection_retry_ms,
+            look_again=self._evaluate,
+            is_covered=self._is_covered,
         )
+        self._manual = ManualClose(bus, self._closer, self._guarded.get)
         self._start = StartGate(self._voice)
         self._watchdogs = Watchdogs(
             clock,
@@ -95,6 +89,21 @@ class ExitActor:
             self._voice,
             close=self._closer.begin,
             resting_of=lambda g: self._resting.of(g.position.instrument_id),
+            look_again=self._evaluate,
+        )
+        self._cover = Cover(
+            config,
+            self._voice,
+            self._watchdogs,
+            resting_of=self._resting_of,
+            on_covered=lambda g: self._check_started(g.position.instrument_id.venue),
+        )
+        self._mover = Mover(
+            clock,
+            config,
+            self._watchdogs,
+            close=self._closer.begin,
+            resting_of=self._resting_of,
             look_again=self._evaluate,
         )
         self._asker = Asker(
@@ -113,6 +122,7 @@ class ExitActor:
         bus = self._bus
         bus.subscribe(RunStarted, self.on_run_started)
         bus.subscribe(VenueConnected, self.on_venue_connected)
+        bus.subscribe(MarketTick, self.on_market_tick, critical=True)
         bus.subscribe(PositionOpened, self.on_position_opened, critical=True)
         bus.subscribe(FillBooked, self.on_fill_booked, critical=True)
         bus.subscribe(EntryCompleted, self.on_entry_completed, critical=True)
@@ -135,8 +145,7 @@ class ExitActor:
         return guarded is None or self._is_covered(guarded)
 
     def _is_covered(self, guarded: Guarded) -> bool:
-        covered = covered_qty(guarded.position, self._resting_of(guarded))
-        return covered >= guarded.position.qty or self._watchdogs.is_settling(guarded)
+        return self._cover.is_covered(guarded)
 
     def _resting_of(self, guarded: Guarded) -> tuple[Resting, ...]:
         side = guarded.position.side.exit_side
@@ -173,20 +182,13 @@ class ExitActor:
         guarded = self._guarded[key] = self._new_guarded(position)
         self._orphans.installation = installation_of(position.position_id)
         self._orphans.on_opened(key)
-        self._watchdogs.on_naked(guarded)
+        guarded.entry_done |= position.restored and not event.entry_under_way
+        guarded.reserve_attempts(event.attempts)
+        if not self._is_unseen(guarded):
+            self._watchdogs.on_naked(guarded)
         self._evaluate(guarded)
 
     def _new_guarded(self, position: PositionView) -> Guarded:
-        entry_px = position.entry_px_avg
-        assert entry_px is not None, position
-        told = self._told.get(position.instrument_id) if position.adopted else None
-        plan = position.plan or default_plan(
-            entry_px,
-            self._config.max_stop_pct,
-            self._config.target_r,
-            liquidation_px=told.liquidation_px if told is not None else None,
-            liquidation_use_max=self._config.liquidation_use_max,
-        )
         instrument = self._instruments.get(position.instrument_id)
         if instrument is None:
             self._voice.alert(
@@ -199,7 +201,7 @@ class ExitActor:
             position=position,
             instrument=instrument or stand_in(position),
             known=instrument is not None,
-            plan=plan,
+            plan=self._wishes.plan_of(position),
             entry_done=position.adopted,
             opened_mono_ns=self._clock.mono_ns(),
             naked_since_ns=None,
@@ -236,7 +238,7 @@ class ExitActor:
         if guarded is not None:
             guarded.end()
             del self._guarded[instrument]
-        self._told.pop(instrument, None)
+        self._wishes.forget(instrument)
         self._resting.forget_position(instrument)
         self._orphans.on_closed(instrument)
         self._start.on_ended(instrument)
@@ -258,20 +260,44 @@ class ExitActor:
             report.role is not ProtectionRole.NONE
             and report.side is guarded.position.side.exit_side
         )
-        if closes and report.status is OrderStatus.FILLED and not ended:
-            self._watchdogs.on_filled(guarded)
-        elif closes and known and report.status.is_terminal and _is_stop(report):
+        if closes and not ended:
+            self._note_end(guarded, report, known=known)
+        if known:
+            self._evaluate(guarded)
+
+    def _note_end(self, guarded: Guarded, report: OrderReport, *, known: bool) -> None:
+        tag = parse_client_order_id(report.client_order_id)
+        purpose = tag.purpose if tag is not None else None
+        is_rung, is_stop = purpose is Purpose.RUNG, report.role is ProtectionRole.STOP
+        if is_stop and report.status.is_terminal and report.filled_qty > 0:
+            guarded.fired = guarded.stop_cause(purpose, report.trigger_price)
+        if report.status is OrderStatus.FILLED:
+            if not is_rung:
+                self._watchdogs.on_filled(guarded)
+        elif not report.status.is_terminal:
+            return
+        elif is_rung and report.filled_qty == 0 and report.trigger_price is not None:
+            guarded.rungs_spent.pop(report.trigger_price, None)
+        elif is_stop and report.filled_qty > 0 and guarded.fired is not None:
+            reason = f"a stop closed {report.filled_qty} and ended {report.status.value}"
+            purpose = purpose_of_stop(guarded.fired)
+            self._closer.begin(guarded, guarded.fired, purpose, reason)
+        elif is_stop and known:
             guarded.end_told = (
                 f"stop {self._resting.key_of(report)} is {report.status.value} "
                 f"{report.reject_message}".strip()
             )
-        if known:
-            self._evaluate(guarded)
+
+    def on_market_tick(self, event: MarketTick) -> None:
+        """Take the newest mark price of an open position."""
+        guarded = self._guarded.get(event.instrument_id)
+        if guarded is not None and event.mark is not None and not guarded.ended:
+            self._mover.on_mark(guarded, event.mark)
 
     def on_position_reported(self, event: PositionReported) -> None:
         """Take the venue's word about flat and about the position's own stop and target."""
         report = event.report
-        self._note_told(report)
+        self._wishes.note_told(report)
         self._orphans.on_reported(report.instrument_id, flat=report.qty_signed == 0)
         if self._has_position_protection(report.instrument_id.venue):
             self._resting.note_position(report)
@@ -280,24 +306,15 @@ class ExitActor:
                 self._evaluate(guarded)
         self._check_started(report.instrument_id.venue)
 
-    def _note_told(self, report: PositionReport) -> None:
-        if report.qty_signed == 0:
-            self._told.pop(report.instrument_id, None)
-            return
-        before = self._told.get(report.instrument_id)
-        liquidation = report.liquidation_price
-        if liquidation is None and before is not None:
-            liquidation = before.liquidation_px
-        self._told[report.instrument_id] = _Told(report.mark_price, liquidation)
-
     def on_snapshot_reported(self, event: SnapshotReported) -> None:
         """Replace what was believed to rest by what the venue lists."""
         snapshot = event.snapshot
         venue = snapshot.venue
+        self._seen.add(venue)
         told = snapshot.positions if self._has_position_protection(venue) else ()
         self._resting.replace(venue, snapshot.orders, told)
         for report in snapshot.positions:
-            self._note_told(report)
+            self._wishes.note_told(report)
         shown = {r.instrument_id: None for r in snapshot.positions if r.qty_signed != 0}
         self._orphans.on_snapshot(venue, shown)
         if event.reason == START_REASON:
@@ -319,15 +336,22 @@ class ExitActor:
 
     # --- desired against actual ------------------------------------------------------------------
 
+    def _is_unseen(self, guarded: Guarded) -> bool:
+        # Of an earlier run, before the first snapshot: what rests there is unknown, not nothing.
+        return guarded.position.restored and guarded.position.instrument_id.venue not in self._seen
+
     def _evaluate(self, guarded: Guarded) -> None:
-        if guarded.ended:
+        if guarded.ended or self._is_unseen(guarded):
             return
         if guarded.position.qty <= 0:
             # Closed by fills while its entry may still fill: nothing is naked now.
             self._watchdogs.on_nothing_open(guarded)
             return
-        self._note_cover(guarded)
-        self._watchdogs.watch_firing(guarded, firing(guarded.position, self._resting_of(guarded)))
+        resting = self._resting_of(guarded)
+        self._wishes.take_found(guarded, resting)
+        self._cover.note(guarded)
+        self._watchdogs.watch_firing(guarded, firing(guarded.position, resting))
+        self._watchdogs.watch_rungs(guarded, rungs_firing(guarded.position, resting))
         closing = guarded.closing
         if closing is not None:
             self._closer.push(guarded)
@@ -342,7 +366,8 @@ class ExitActor:
         position = guarded.position
         if not guarded.known or self._watchdogs.is_settling(guarded):
             return ()
-        desired = self._desired(guarded)
+        resting = self._resting_of(guarded)
+        desired = self._wishes.desired(guarded, resting)
         if desired is None:
             return ()
         if desired != guarded.desired:
@@ -351,62 +376,12 @@ class ExitActor:
         return plan_actions(
             position,
             desired,
-            self._resting_of(guarded),
+            resting,
             capabilities=self._capabilities[position.instrument_id.venue],
             instrument=guarded.instrument,
             entry_done=guarded.entry_done,
+            due=self._wishes.due(guarded),
         )
-
-    def _desired(self, guarded: Guarded) -> Desired | None:
-        position = guarded.position
-        desired = desired_protection(
-            position, guarded.plan, guarded.instrument, entry_done=guarded.entry_done
-        )
-        if desired is None or not position.adopted:
-            return desired
-        told = self._told.get(position.instrument_id)
-        return keep_found(
-            position,
-            self._resting_of(guarded),
-            desired,
-            before=guarded.desired,
-            mark_px=told.mark_px if told is not None else None,
-            liquidation_px=told.liquidation_px if told is not None else None,
-        )
-
-    # --- cover -----------------------------------------------------------------------------------
-
-    def _note_cover(self, guarded: Guarded) -> None:
-        if not self._is_covered(guarded):
-            if guarded.naked_since_ns is None:
-                self._watchdogs.on_naked(guarded)
-                if guarded.announced and guarded.closing is None:
-                    self._watchdogs.on_lost(guarded)
-            return
-        self._watchdogs.on_covered(guarded)
-        guarded.end_told = ""
-        self._announce(guarded)
-        self._check_started(guarded.position.instrument_id.venue)
-
-    def _announce(self, guarded: Guarded) -> None:
-        resting = self._resting_of(guarded)
-        stop = effective_stop(guarded.position, resting)
-        if stop is None or stop.trigger_price is None:
-            return
-        targets = working(resting, ProtectionRole.TARGET)
-        if targets or guarded.announced:
-            guarded.stop_timer("target")
-            self._voice.covered(guarded, stop, targets[0] if targets else None)
-        elif "target" not in guarded.timers:
-            # The stop works; the target gets a moment so that both are told in one line.
-            soft_s = self._config.protection_soft_ms / 1000
-            guarded.start_timer("target", soft_s, self._announce_without)
-
-    def _announce_without(self, guarded: Guarded) -> None:
-        stop = effective_stop(guarded.position, self._resting_of(guarded))
-        if stop is not None and self._is_covered(guarded):
-            self._voice.covered(guarded, stop, None)
-            self._check_started(guarded.position.instrument_id.venue)
 
     def on_intent_completed(self, event: IntentCompleted) -> None:
         """Forget the request; on failure ask again at its pace, or close when told to."""
@@ -438,7 +413,3 @@ class ExitActor:
         guarded = self._guarded.get(event.instrument_id)
         if guarded is not None:
             self._closer.on_order_advanced(guarded, event)
-
-
-def _is_stop(report: OrderReport) -> bool:
-    return report.role is ProtectionRole.STOP

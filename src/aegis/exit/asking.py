@@ -9,8 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from aegis.core.clock import NS_PER_MS, NS_PER_S, Clock
 from aegis.core.errors import Refusal
 from aegis.exit.closer import Closer
-from aegis.exit.decide import Action, PlaceStop, PlaceTarget, Resting, SetBoth, kind_of, pace_s
-from aegis.exit.guarded import Guarded
+from aegis.exit.decide import (
+    Action,
+    PlaceRung,
+    PlaceStop,
+    PlaceTarget,
+    Resting,
+    SetBoth,
+    TakeRung,
+    kind_of,
+    pace_s,
+)
+from aegis.exit.guarded import Guarded, purpose_of_stop
 from aegis.exit.requests import command_of, reason_of
 from aegis.exit.voice import ExitVoice
 from aegis.exit.watchdogs import Watchdogs
@@ -20,6 +30,7 @@ from aegis.model.instrument import Venue
 from aegis.model.order import Purpose
 from aegis.model.position import CloseCause
 
+_ASK_ANEW = frozenset({Refusal.EXISTS.value, Refusal.NOT_FOUND.value})
 BOTH_ROLES = frozenset({ProtectionRole.STOP, ProtectionRole.TARGET})
 
 
@@ -63,6 +74,11 @@ class Asker:
             command_of(guarded, action),
             reason=reason_of(action),
         )
+        if isinstance(action, SetBoth):
+            guarded.stop_causes[action.stop_price] = action.cause
+        elif isinstance(action, TakeRung):
+            # Once: whatever becomes of this order, unless the venue says no.
+            guarded.rungs_spent[action.price] = None
         guarded.pending[intent.intent_id] = action
         guarded.asked_ns[kind] = self._clock.mono_ns()
         self._voice.propose(intent)
@@ -107,12 +123,19 @@ class Asker:
     def _on_failed(
         self, guarded: Guarded, action: Action, event: IntentCompleted, *, covered: bool
     ) -> None:
-        if event.refusal in {Refusal.EXISTS.value, Refusal.NOT_FOUND.value}:
+        if isinstance(action, TakeRung) and event.refusal:
+            guarded.rungs_spent.pop(action.price, None)
+        if event.refusal in _ASK_ANEW or (
+            isinstance(action, TakeRung) and event.refusal == Refusal.NO_POSITION.value
+        ):
             self._voice.want_snapshot(event.instrument_id.venue, event.outcome)
         if event.refusal != Refusal.WOULD_TRIGGER.value or guarded.closing is not None:
             return
         # Too late for an order that waits for this price: do now what it would do (R47).
-        if isinstance(action, PlaceTarget):
+        if isinstance(action, PlaceRung):
+            guarded.rungs_due[action.price] = None
+            guarded.failures.pop(kind_of(action), None)
+        elif isinstance(action, PlaceTarget):
             reason = f"the target price was passed already: {event.outcome}"
             self._closer.begin(guarded, CloseCause.TP, Purpose.TARGET, reason)
         elif not covered:
@@ -120,5 +143,5 @@ class Asker:
             self._watchdogs.give_up(guarded, reason)
         elif isinstance(action, PlaceStop):
             reason = f"the tighter stop's price was passed already: {event.outcome}"
-            self._closer.begin(guarded, CloseCause.SL, Purpose.STOP_MOVING, reason)
+            self._closer.begin(guarded, action.cause, purpose_of_stop(action.cause), reason)
         # A refused pair keeps the old one, which covers: it is tried again at its pace (R48).

@@ -1,20 +1,21 @@
 """
-Pure decisions of exit: the protection a position should have, what covers it now, and the smallest
-set of actions from one to the other that never leaves a gap.
+Pure decisions of exit: the protection a position should have by its plan or as it was found, and
+what covers it now. The way from one to the other is in plan.py, what moves a stop in trail.py.
 
 Coverage is what the venue reports, never what we remember having sent (design.md, Protection).
 """
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Final
 
 import attrs
 
-from aegis.model.account import Capabilities, ProtectionRole
+from aegis.model.account import ProtectionRole
 from aegis.model.instrument import Instrument
 from aegis.model.money import ZERO, Rounding, round_to_grid
 from aegis.model.order import OrderSide, OrderStatus, Purpose
-from aegis.model.position import PositionView, ProtectionPlan
+from aegis.model.position import CloseCause, PositionView, ProtectionPlan
 
 FIRING = frozenset({OrderStatus.TRIGGERING, OrderStatus.PARTIALLY_FILLED})
 """States of a protective order whose trigger was hit: it is on its way out of the position."""
@@ -42,12 +43,26 @@ class Resting:
 
 
 @attrs.frozen(slots=True, kw_only=True)
+class Rung:
+    """A part of the position to be taken at a price; *qty* in base units, what is left of it."""
+
+    price: Decimal
+    qty: Decimal
+
+
+@attrs.frozen(slots=True, kw_only=True)
 class Desired:
-    """Stop and target a position should have; on the tick grid, on the right side of its basis."""
+    """
+    Stop, target and rungs a position should have; on the tick grid, on the right side of its basis.
+
+    *cause*: what a close at the stop is called (R79).
+    """
 
     stop_price: Decimal
     target_price: Decimal
     basis: str
+    cause: CloseCause = CloseCause.SL
+    rungs: tuple[Rung, ...] = ()
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -56,6 +71,7 @@ class PlaceStop:
 
     price: Decimal
     qty: Decimal | None
+    cause: CloseCause = CloseCause.SL
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -66,11 +82,28 @@ class PlaceTarget:
 
 
 @attrs.frozen(slots=True, kw_only=True)
+class PlaceRung:
+    """Place a rung of the ladder: a target of a part of the position."""
+
+    price: Decimal
+    qty: Decimal
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TakeRung:
+    """Do at market what a rung would do whose price is reached already (R47)."""
+
+    price: Decimal
+    qty: Decimal
+
+
+@attrs.frozen(slots=True, kw_only=True)
 class SetBoth:
     """Set the position's own stop and target in place."""
 
     stop_price: Decimal
     target_price: Decimal
+    cause: CloseCause = CloseCause.SL
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -80,7 +113,10 @@ class Cancel:
     key: str
 
 
-Action = PlaceStop | PlaceTarget | SetBoth | Cancel
+Action = PlaceStop | PlaceTarget | PlaceRung | TakeRung | SetBoth | Cancel
+
+PACE_MAX_S: Final = 60.0
+"""What covers already is improved at this pace at the slowest, however often the venue refused."""
 
 
 def default_plan(
@@ -119,8 +155,8 @@ def desired_protection(
     if basis is None:
         return None
     sign, tick = position.side.sign, instrument.tick_size
-    stop = _beside(basis, basis - sign * plan.stop_distance, tick)
-    target = _beside(basis, basis + sign * plan.target_distance, tick)
+    stop = beside(basis, basis - sign * plan.stop_distance, tick)
+    target = beside(basis, basis + sign * plan.target_distance, tick)
     return Desired(
         stop_price=max(stop, tick),
         target_price=max(target, tick),
@@ -128,7 +164,7 @@ def desired_protection(
     )
 
 
-def _beside(basis: Decimal, price: Decimal, tick: Decimal) -> Decimal:
+def beside(basis: Decimal, price: Decimal, tick: Decimal) -> Decimal:
     """Return *price* rounded toward *basis* onto the grid, but never onto or past it."""
     if price < basis:
         rounded = round_to_grid(price, tick, Rounding.UP)
@@ -163,7 +199,7 @@ def keep_found(
         stop_px = None if (stop_px - liquidation_px) * sign <= 0 else stop_px
     if stop_px is not None and mark_px is not None and before is None:
         stop_px = None if (mark_px - stop_px) * sign <= 0 else stop_px
-    targets = working(_closing(position, resting), ProtectionRole.TARGET)
+    targets = targets_of(closing_of(position, resting))
     target_px = targets[0].trigger_price if targets else None
     fallback = before or desired
     return Desired(
@@ -173,19 +209,65 @@ def keep_found(
     )
 
 
-def _closing(position: PositionView, resting: Sequence[Resting]) -> list[Resting]:
+def tighter_found(
+    position: PositionView, resting: Sequence[Resting], stop_price: Decimal
+) -> Resting | None:
+    """
+    Return the tightest stop found that is tighter than *stop_price*; None when there is none.
+
+    It must cover the whole position, or be an order of our own: those follow the quantity (R51).
+    """
+    found = [
+        s
+        for s in stops_of(position, resting)
+        if s.qty is None or s.qty >= position.qty or is_ours(s, position)
+    ]
+    stop = effective_stop(position, found)
+    if stop is None or stop.trigger_price is None:
+        return None
+    return stop if (stop.trigger_price - stop_price) * position.side.sign > 0 else None
+
+
+def is_ours(resting: Resting, position: PositionView) -> bool:
+    """Say whether the installation that opened *position* placed *resting*."""
+    return resting.purpose is not None and (
+        resting.installation == installation_of(position.position_id)
+    )
+
+
+def closing_of(position: PositionView, resting: Sequence[Resting]) -> list[Resting]:
+    """Return what can close *position*: orders of its exit side."""
     # A reduce-only order of the other side, left by an earlier position, closes nothing of this.
     return [r for r in resting if r.side is position.side.exit_side]
 
 
 def stops_of(position: PositionView, resting: Sequence[Resting]) -> list[Resting]:
     """Return the working stops that can close *position*: those of its exit side."""
-    return working(_closing(position, resting), ProtectionRole.STOP)
+    return working(closing_of(position, resting), ProtectionRole.STOP)
 
 
 def firing(position: PositionView, resting: Sequence[Resting]) -> list[Resting]:
-    """Return the stops and targets of *position* whose trigger was hit and that have not ended."""
-    return [r for r in _closing(position, resting) if r.status in FIRING]
+    """
+    Return the stops and targets of *position* whose trigger was hit and that have not ended.
+
+    Rungs are not among them: one that fires takes its part and leaves the position open.
+    """
+    fired = [r for r in closing_of(position, resting) if r.status in FIRING]
+    return [r for r in fired if r.purpose is not Purpose.RUNG]
+
+
+def is_through(
+    position: PositionView, resting: Sequence[Resting], mark_px: Decimal, tick: Decimal
+) -> bool:
+    """
+    Say whether the mark is beyond the stop of *position* and nothing is seen to fire.
+
+    By more than a *tick*: a mark may be told rounded to where the stop lies and not be there yet.
+    """
+    stop = effective_stop(position, resting)
+    if stop is None or stop.trigger_price is None or firing(position, resting):
+        return False
+    return (mark_px - stop.trigger_price) * position.side.sign < -tick
 
 
 def covered_qty(position: PositionView, resting: Sequence[Resting]) -> Decimal:
@@ -205,108 +287,17 @@ def working(resting: Sequence[Resting], role: ProtectionRole) -> list[Resting]:
     return [r for r in resting if r.role is role and r.status.is_working]
 
 
+def targets_of(resting: Sequence[Resting]) -> list[Resting]:
+    """Return the working targets, rungs of the ladder left out."""
+    return [r for r in working(resting, ProtectionRole.TARGET) if r.purpose is not Purpose.RUNG]
+
+
 def effective_stop(position: PositionView, resting: Sequence[Resting]) -> Resting | None:
     """Return the stop that would fire first: the highest of a long, the lowest of a short."""
     stops = [s for s in stops_of(position, resting) if s.trigger_price is not None]
     if not stops:
         return None
     return max(stops, key=lambda s: (s.trigger_price or ZERO) * position.side.sign)
-
-
-def plan_actions(
-    position: PositionView,
-    desired: Desired,
-    resting: Sequence[Resting],
-    *,
-    capabilities: Capabilities,
-    instrument: Instrument,
-    entry_done: bool,
-) -> tuple[Action, ...]:
-    """
-    Return what must be asked of the venue, in order, to get from *resting* to *desired*.
-
-    Nothing that covers is canceled before its successor works; a second call after the venue has
-    acknowledged everything returns nothing. While a stop or target is firing, what covers is left
-    alone: the position is about to change.
-    """
-    if position.qty <= 0:
-        return ()
-    closing = _closing(position, resting)
-    covered = covered_qty(position, closing) >= position.qty
-    if firing(position, closing) and covered:
-        return ()
-    if capabilities.position_protection:
-        return _plan_bound(desired, closing, entry_done=entry_done, covered=covered)
-    return _plan_orders(position, desired, closing, instrument=instrument, entry_done=entry_done)
-
-
-def _plan_bound(
-    desired: Desired, closing: Sequence[Resting], *, entry_done: bool, covered: bool
-) -> tuple[Action, ...]:
-    both = SetBoth(stop_price=desired.stop_price, target_price=desired.target_price)
-    stop = next((r for r in working(closing, ProtectionRole.STOP) if r.position_bound), None)
-    target = next((r for r in working(closing, ProtectionRole.TARGET) if r.position_bound), None)
-    if target is not None and target.status in FIRING:
-        # The venue has taken the stop away because its target fires (venues.md 3.5).
-        return ()
-    if stop is None or target is None or not covered:
-        return (both,)
-    if not entry_done:
-        return ()
-    if stop.trigger_price == desired.stop_price and target.trigger_price == desired.target_price:
-        return ()
-    return (both,)
-
-
-def _plan_orders(
-    position: PositionView,
-    desired: Desired,
-    closing: Sequence[Resting],
-    *,
-    instrument: Instrument,
-    entry_done: bool,
-) -> tuple[Action, ...]:
-    actions: list[Action] = []
-    stops = working(closing, ProtectionRole.STOP)
-    floors = [s for s in stops if s.qty is None]
-    if not floors:
-        actions.append(PlaceStop(price=desired.stop_price, qty=None))
-    if not working(closing, ProtectionRole.TARGET):
-        actions.append(PlaceTarget(price=desired.target_price))
-    if entry_done and floors:
-        moving = [s for s in stops if s.qty is not None]
-        actions += _plan_moving(position, desired, floors[0], moving, instrument)
-    return tuple(actions)
-
-
-def _plan_moving(
-    position: PositionView,
-    desired: Desired,
-    floor: Resting,
-    moving: Sequence[Resting],
-    instrument: Instrument,
-) -> list[Action]:
-    sign = position.side.sign
-    if floor.trigger_price is None:
-        return []
-    ours = [s for s in moving if s.purpose is not None and _is_ours(s, position)]
-    tighter_by = (desired.stop_price - floor.trigger_price) * sign
-    if tighter_by <= instrument.tick_size:
-        # The floor is the stop; a moving stop of an earlier aim is no longer needed.
-        return [Cancel(key=stop.key) for stop in ours]
-    fits = [s for s in moving if s.trigger_price == desired.stop_price and s.qty == position.qty]
-    if fits:
-        # Only now that the right one works may the others go.
-        return [Cancel(key=s.key) for s in ours if s is not fits[0]]
-    qty_max = instrument.market_qty_max
-    if position.qty < instrument.qty_min or (qty_max is not None and position.qty > qty_max):
-        # The venue takes no stop of that quantity; the floor needs none.
-        return []
-    return [PlaceStop(price=desired.stop_price, qty=position.qty)]
-
-
-def _is_ours(resting: Resting, position: PositionView) -> bool:
-    return resting.installation == installation_of(position.position_id)
 
 
 def installation_of(position_id: str) -> str:
@@ -323,6 +314,8 @@ def kind_of(action: Action) -> str:
             return "moving"
         case PlaceTarget():
             return "target"
+        case PlaceRung(price=price) | TakeRung(price=price):
+            return f"rung {price}"
         case SetBoth():
             return "both"
         case Cancel(key=key):
@@ -334,9 +327,9 @@ def pace_s(*, naked: bool, failures: int, retry_ms: int) -> float:
     Return how long after one request of a kind the next may leave, loop seconds.
 
     Naked positions are asked for at a steady pace until the hard deadline; what already covers is
-    improved on the 1, 2, 4 s ladder (design.md, Decisions: Protection).
+    improved after 1, 2, 4 s and then ever more rarely, up to PACE_MAX_S (R48).
     """
     steady = retry_ms / 1000
     if naked or failures == 0:
         return steady
-    return max(steady, float(min(4, 2 ** min(failures - 1, 2))))
+    return max(steady, min(PACE_MAX_S, 2.0 ** min(failures - 1, 6)))

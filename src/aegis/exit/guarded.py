@@ -6,16 +6,21 @@ not sent twice, and forgotten when its intent has ended.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import Final
 
 import attrs
 
+from aegis.exit.aim import NOTHING_AIMED, Aim
 from aegis.exit.decide import Action, Desired, kind_of
 from aegis.model.instrument import Instrument
 from aegis.model.money import ZERO
 from aegis.model.order import Purpose
 from aegis.model.position import CloseCause, PositionView, ProtectionPlan
+
+ATTEMPTS_RESERVED: Final = 36
+"""A kill cuts rows of some ms; not so many orders of one position fit in there."""
 
 
 @attrs.define(slots=True, kw_only=True)
@@ -33,6 +38,10 @@ class Closing:
     """Client order id of the newest close order."""
     leaves: Decimal = Decimal(0)
     """What would be left open when the newest close order fills."""
+    banded: bool = False
+    """The next order is an IOC at the band: the venue did not fill the market order before it."""
+    halted: bool = False
+    """Entries were halted over this close."""
 
 
 @attrs.define(slots=True, kw_only=True, eq=False)
@@ -59,6 +68,22 @@ class Guarded:
     shown_target: Decimal | None = None
     closing: Closing | None = None
     ended: bool = False
+    mark_px: Decimal | None = None
+    best_px: Decimal | None = None
+    """The best mark price since the entry was complete, or what a found stop tells of it."""
+    aim: Aim = NOTHING_AIMED
+    moved_ns: int | None = None
+    """When a trailing stop was aimed anew last."""
+    found_taken: bool = False
+    """Of a restored position: what rested there at the first look is taken into the aim."""
+    fired: CloseCause | None = None
+    """What a stop is called that fired without closing everything; the rest goes as the same."""
+    stop_causes: dict[Decimal, CloseCause] = attrs.field(factory=dict)
+    """Trigger price of the position's own stop to what a close there is called (R79)."""
+    rungs_spent: dict[Decimal, None] = attrs.field(factory=dict)
+    """Prices of rungs that worked once; only a word that one ended unfilled clears it (R53)."""
+    rungs_due: dict[Decimal, None] = attrs.field(factory=dict)
+    """Prices of rungs that the venue calls passed."""
     pending: dict[str, Action] = attrs.field(factory=dict)
     """Intent id to the action it carries."""
     asked_ns: dict[str, int] = attrs.field(factory=dict)
@@ -72,6 +97,19 @@ class Guarded:
         """Return the number of the next order of *purpose*."""
         self.attempts[purpose] = self.attempts.get(purpose, 0) + 1
         return self.attempts[purpose]
+
+    def reserve_attempts(self, used: Iterable[tuple[str, int]]) -> None:
+        """Number on after an earlier run; some of its newest numbers may not be on record."""
+        for purpose, attempt in used:
+            self.attempts[Purpose[purpose]] = attempt + ATTEMPTS_RESERVED
+
+    def stop_cause(self, purpose: Purpose | None, price: Decimal | None) -> CloseCause:
+        """Return what a close at a stop is called: by its id, else by its trigger (R79)."""
+        if purpose is Purpose.STOP_TRAIL:
+            return CloseCause.TRAIL
+        if purpose is not None or price is None:
+            return CloseCause.SL
+        return self.stop_causes.get(price, CloseCause.SL)
 
     def is_pending(self, action: Action) -> bool:
         """Say whether a request of the same kind is under way."""
@@ -101,6 +139,11 @@ class Guarded:
         for timer in self.timers.values():
             timer.cancel()
         self.timers.clear()
+
+
+def purpose_of_stop(cause: CloseCause) -> Purpose:
+    """Return the purpose in the id of an order that does what a stop of *cause* would do."""
+    return Purpose.STOP_TRAIL if cause is CloseCause.TRAIL else Purpose.STOP_MOVING
 
 
 def stand_in(position: PositionView) -> Instrument:

@@ -10,6 +10,7 @@ from aegis.exit.guarded import Guarded
 from aegis.model.events import (
     AlertRaised,
     IntentProposed,
+    KillSwitchPulled,
     ProtectionChanged,
     ProtectionConfirmed,
     ProtectionDelayed,
@@ -71,6 +72,7 @@ class ExitVoice:
                 stop_price=desired.stop_price,
                 target_price=desired.target_price,
                 basis=desired.basis,
+                rungs=tuple((rung.price, rung.qty) for rung in desired.rungs),
             )
         )
 
@@ -79,6 +81,7 @@ class ExitVoice:
         stop_price = stop.trigger_price
         assert stop_price is not None, stop
         target_price = target.trigger_price if target is not None else None
+        cause = guarded.stop_cause(stop.purpose, stop_price)
         if not guarded.announced:
             guarded.announced = True
             self._confirmed(guarded, stop, stop_price, target)
@@ -93,6 +96,7 @@ class ExitVoice:
                     stop_price=stop_price,
                     target_price=target_price,
                     reason=guarded.desired.basis if guarded.desired is not None else "",
+                    stop_cause=cause,
                 )
             )
         guarded.shown_stop, guarded.shown_target = stop_price, target_price
@@ -113,6 +117,7 @@ class ExitVoice:
                 target_order=target.key if target is not None else "",
                 naked_ns=guarded.first_naked_ns or 0,
                 source="position" if stop.position_bound else "order",
+                stop_cause=guarded.stop_cause(stop.purpose, stop_price),
             )
         )
 
@@ -161,6 +166,13 @@ class ExitVoice:
         now = self._clock.now_ns()
         self._bus.publish(
             VenueProtected(ts_event=now, ts_recv=now, venue=venue, positions=positions)
+        )
+
+    def halt_entries(self, reason: str) -> None:
+        """Stop every entry, on every venue, until an operator lifts it."""
+        now = self._clock.now_ns()
+        self._bus.publish(
+            KillSwitchPulled(ts_event=now, ts_recv=now, operator="exit", reason=reason)
         )
 
     def alert(self, rule: str, level: str, message: str) -> None:

@@ -1,14 +1,16 @@
 """
-The deadlines of a position: how long it may be naked, a trigger may be stuck, and executions of a
-filled stop may be awaited. All on the loop's clock, so that a scaled market does not stretch them.
+The deadlines of a position: how long it may be naked, a trigger may be stuck, the price may stand
+beyond a stop that does not fire, and executions of a filled stop may be awaited. All on the loop's
+clock, so that a scaled market does not stretch them.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from aegis.core.clock import NS_PER_S, Clock
-from aegis.exit.decide import Resting
-from aegis.exit.guarded import Guarded
+from aegis.exit.decide import FIRING, Resting, is_through
+from aegis.exit.guarded import Guarded, purpose_of_stop
 from aegis.exit.voice import ExitVoice
 from aegis.model.order import Purpose
 from aegis.model.position import CloseCause
@@ -18,6 +20,11 @@ TRIGGERING_MAX_S: Final = 2.0
 """A trigger that makes no order within this is stuck (venues.md 5.1, pitfall 3)."""
 FILLED_PATIENCE_S: Final = 2.0
 """A filled stop's executions may come after its status; so long it still counts as covering."""
+
+THROUGH_MAX_S: Final = 5.0
+"""A mark price beyond the stop for so long, and no trigger told: the venue is asked."""
+THROUGH_ANSWER_S: Final = 2.0
+"""So long the answer is waited for before the position is closed."""
 
 Close = Callable[[Guarded, CloseCause, Purpose, str], object]
 
@@ -74,6 +81,11 @@ class Watchdogs:
     def give_up(self, guarded: Guarded, reason: str) -> None:
         """Close what cannot be protected; what is being closed already goes on being so."""
         if guarded.closing is not None:
+            return
+        if guarded.fired is not None:
+            # Its stop did fire, for a part: the rest goes as what it is the rest of (R79).
+            told = f"what the stop left open: {reason}"
+            self._close(guarded, guarded.fired, purpose_of_stop(guarded.fired), told)
             return
         self._voice.failed(guarded, reason)
         self._close(guarded, CloseCause.UNPROTECTED, Purpose.CLOSE_UNPROTECTED, reason)
@@ -136,3 +148,47 @@ class Watchdogs:
             self._close(watched, CloseCause.WATCHDOG, Purpose.CLOSE_WATCHDOG, reason)
 
         guarded.start_timer(f"trigger {key}", TRIGGERING_MAX_S, look)
+
+    def watch_rungs(self, guarded: Guarded, fired: list[Resting]) -> None:
+        """Ask the venue about a rung that is stuck at its trigger; the stop still works."""
+        for order in fired:
+            name = f"rung {order.key}"
+            if name not in guarded.timers:
+                guarded.start_timer(name, TRIGGERING_MAX_S, partial(self._on_stuck_rung, order.key))
+
+    def _on_stuck_rung(self, key: str, guarded: Guarded) -> None:
+        found = next((r for r in self._resting_of(guarded) if r.key == key), None)
+        if found is not None and found.status in FIRING:
+            reason = f"{key} is {found.status.value} for {TRIGGERING_MAX_S} s"
+            self._voice.want_snapshot(guarded.position.instrument_id.venue, reason)
+
+    def watch_price(self, guarded: Guarded) -> None:
+        """Watch a mark price beyond a stop that does not fire."""
+        if not self._is_through(guarded):
+            guarded.stop_timer("through")
+            guarded.stop_timer("through asked")
+        elif "through" not in guarded.timers and "through asked" not in guarded.timers:
+            guarded.start_timer("through", THROUGH_MAX_S, self._on_through)
+
+    def _is_through(self, guarded: Guarded) -> bool:
+        if guarded.mark_px is None or guarded.closing is not None or self.is_settling(guarded):
+            return False
+        if guarded.position.adopted:
+            # A stop somebody else placed may fire by the last price.
+            return False
+        tick = guarded.instrument.tick_size
+        return is_through(guarded.position, self._resting_of(guarded), guarded.mark_px, tick)
+
+    def _on_through(self, guarded: Guarded) -> None:
+        if self._is_through(guarded):
+            self._voice.want_snapshot(guarded.position.instrument_id.venue, self._told_of(guarded))
+            guarded.start_timer("through asked", THROUGH_ANSWER_S, self._on_still_through)
+
+    def _on_still_through(self, guarded: Guarded) -> None:
+        if self._is_through(guarded):
+            told = self._told_of(guarded)
+            self._close(guarded, CloseCause.WATCHDOG, Purpose.CLOSE_WATCHDOG, told)
+
+    def _told_of(self, guarded: Guarded) -> str:
+        instrument = guarded.position.instrument_id
+        return f"mark {guarded.mark_px} of {instrument} is beyond its stop for {THROUGH_MAX_S} s"

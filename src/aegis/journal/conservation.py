@@ -87,13 +87,16 @@ class _Books:
     fills: dict[str, dict[str, Fill]] = attrs.field(factory=dict)
     rolled_back: dict[str, Venue] = attrs.field(factory=dict)
     intents: dict[str, str] = attrs.field(factory=dict)
+    taken_over: dict[str, PositionView] = attrs.field(factory=dict)
     mismatched: dict[InstrumentId, None] = attrs.field(factory=dict)
     violations: list[str] = attrs.field(factory=list)
 
     def take(self, event: Event) -> None:
         match event:
-            case PositionOpened(position=view):
+            case PositionOpened(position=view, taken_over=taken_over):
                 self._once(self.opened, view.position_id, "was opened")
+                if taken_over:
+                    self.taken_over[view.position_id] = view
                 self.opened[view.position_id] = self.latest[view.position_id] = view
             case FillBooked(fill=fill, position=view):
                 fills = self.fills.setdefault(view.position_id, {})
@@ -150,7 +153,8 @@ def check_conservation(events: Iterable[Event]) -> ConservationReport:
     for position_id, closed in books.closed.items():
         if position_id not in books.opened:
             violations.append(f"position {position_id} was closed and never opened")
-        violations.extend(_money(closed, books.fills.get(position_id, {})))
+        fills = books.fills.get(position_id, {})
+        violations.extend(_money(closed, fills, books.taken_over.get(position_id)))
         if closed.position.qty != 0:
             left = f"position {position_id} was closed with {closed.position.qty} left"
             found = closed.position.instrument_id in books.mismatched
@@ -199,33 +203,56 @@ def _count(books: _Books, venue: Venue) -> VenueCount:
     )
 
 
-def _money(closed: PositionClosed, fills: dict[str, Fill]) -> list[str]:
+def _money(
+    closed: PositionClosed, fills: dict[str, Fill], before: PositionView | None
+) -> list[str]:
+    """Compare a position's end with its fills; one taken over begins with what it had *before*."""
     view = closed.position
     name = f"position {view.position_id}"
     problems = []
     net = view.realized_pnl - view.fees + view.funding
     if closed.net_pnl != net:
         problems.append(f"{name}: net was {closed.net_pnl} USDT, its parts make {net} USDT")
-    fees = sum((fill.fee for fill in fills.values()), ZERO)
+    fees = sum((fill.fee for fill in fills.values()), ZERO) + (before.fees if before else ZERO)
     if view.fees != fees:
         problems.append(f"{name}: fees were {view.fees} USDT, its fills paid {fees} USDT")
     exits = [fill for fill in fills.values() if fill.side is view.side.exit_side]
     entries = [fill for fill in fills.values() if fill.side is view.side.entry_side]
     exit_qty = sum((fill.last_qty for fill in exits), ZERO)
     entry_qty = sum((fill.last_qty for fill in entries), ZERO)
-    if exit_qty != view.qty_opened - view.qty:
+    closed_before = before.qty_opened - before.qty if before else ZERO
+    if exit_qty + closed_before != view.qty_opened - view.qty:
         problems.append(f"{name}: closed {view.qty_opened - view.qty}, its fills {exit_qty}")
-    if not view.adopted and entry_qty != view.qty_opened:
+    opened_before = before.qty_opened if before else ZERO
+    if not view.adopted and entry_qty + opened_before != view.qty_opened:
         problems.append(f"{name}: opened {view.qty_opened}, its fills {entry_qty}")
-    # What an adopted position cost is the venue's average, since its fills were not ours.
-    cost = exit_qty * (view.entry_px_avg or ZERO)
-    if not view.adopted and entry_qty > 0:
-        cost = sum((fill.last_qty * fill.last_px for fill in entries), ZERO) * exit_qty / entry_qty
+    realized = _realized(view, before, entries, exits)
     received = sum((fill.last_qty * fill.last_px for fill in exits), ZERO)
-    realized = (received - cost) * view.side.sign
     if abs(realized - view.realized_pnl) > _PNL_TOLERANCE * max(ONE, received):
         problems.append(f"{name}: realized {view.realized_pnl} USDT, its fills {realized} USDT")
     return problems
+
+
+def _realized(
+    view: PositionView, before: PositionView | None, entries: list[Fill], exits: list[Fill]
+) -> Decimal:
+    """Return the profit the fills make, USDT, before fees and funding."""
+    received = sum((fill.last_qty * fill.last_px for fill in exits), ZERO)
+    exit_qty = sum((fill.last_qty for fill in exits), ZERO)
+    spent = sum((fill.last_qty * fill.last_px for fill in entries), ZERO)
+    entry_qty = sum((fill.last_qty for fill in entries), ZERO)
+    if before is not None:
+        was_px = before.entry_px_avg or ZERO
+        was_closed = before.qty_opened - before.qty
+        received += before.realized_pnl * view.side.sign + was_closed * was_px
+        exit_qty += was_closed
+        spent += before.qty_opened * was_px
+        entry_qty += before.qty_opened
+    # What an adopted position cost is the venue's average, since its fills were not ours.
+    cost = exit_qty * (view.entry_px_avg or ZERO)
+    if not view.adopted and entry_qty > 0:
+        cost = spent * exit_qty / entry_qty
+    return (received - cost) * view.side.sign
 
 
 def _lines(

@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 
 from aegis.model.instrument import InstrumentId, Venue
-from aegis.model.order import OrderSide, OrderStatus, OrderType
+from aegis.model.order import OrderSide, OrderStatus, OrderType, PositionSide
 
 
 class ProtectionRole(enum.StrEnum):
@@ -26,21 +26,60 @@ class ReportSource(enum.StrEnum):
     QUERY = "QUERY"
 
 
+class PositionMode(enum.StrEnum):
+    """How a venue keeps long and short positions of one instrument apart."""
+
+    ONE_WAY = "one_way"
+    HEDGE = "hedge"
+
+
+class OrderChannel(enum.StrEnum):
+    """By which way orders may go."""
+
+    REST = "rest"
+    WEBSOCKET = "websocket"
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class Capabilities:
     """
     What a venue can do, so that logic asks for abilities and not for names.
 
-    attached_protection: stop and target travel with the entry order.
-    position_protection: the venue keeps one stop and target per position, amended in place.
-    close_position_orders: conditional orders that close whatever is open (Binance closePosition).
-    child_orders_unnamed: fills of position stops carry no client order id (Bybit).
+    Where venues.md is not sure, the value is the careful one and the field says "measured by
+    doctor": only trying on the venue itself tells.
     """
 
     attached_protection: bool
+    """Stop and target travel with the entry order (venues.md 3.3)."""
     position_protection: bool
+    """The venue keeps one stop and one target per position, sized by itself and amended in place
+    without a gap (venues.md 3.4: in place is an inference, measured by doctor)."""
     close_position_orders: bool
+    """Conditional orders that close whatever is open and end with it (venues.md 1.2, 1.3)."""
     child_orders_unnamed: bool
+    """Fills of the position's own stop and target carry no client order id (venues.md 5.2)."""
+    conditional_amendable: bool = False
+    """A resting conditional order can be changed in place; else place a new one, then cancel the
+    old one (venues.md 1.1, 3.6)."""
+    stop_rests_before_entry: bool = False
+    """A reduce-only stop with a quantity may rest while there is no position; what it does at its
+    trigger is checked then (venues.md 1.3, 3.3: both accept it; measured by doctor)."""
+    full_beside_rungs: bool = False
+    """The position's stop and last target stay while conditional reduce-only rungs rest beside them
+    (venues.md 3.3, 3.5: they are orders of another kind; measured by doctor)."""
+    cancel_all_spares_stops: bool = False
+    """Canceling all orders of a symbol leaves conditional ones alive (venues.md 1.2, 3.6)."""
+    stops_end_with_position: bool = False
+    """Every native stop we place ends by itself when its position closes (venues.md 1.3, 3.4)."""
+    position_modes: tuple[PositionMode, ...] = (PositionMode.ONE_WAY,)
+    """The modes the adapter trades in; others are refused at connect with the fix (R41)."""
+    margin_mode_per_symbol: bool = True
+    """Isolated margin is set per symbol; else for the whole account (venues.md 2.4, 3.6)."""
+    order_channels: tuple[OrderChannel, ...] = (OrderChannel.REST,)
+    """The ways orders may go, the one that is preferred first (venues.md 2.2, 3.7)."""
+    conditional_orders_max: int | None = None
+    """So many conditional orders may rest: per account on Binance (venues.md 1.1), per symbol on
+    Bybit (venues.md 3.3: whether stop and target count among them is measured by doctor)."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -60,7 +99,8 @@ class PositionReport:
     A position as the venue states it. *qty_signed* 0 is flat.
 
     *stop_price* and *target_price* are the position's own (Bybit); None where the venue has none
-    set or does not tell. *entry_px_avg* is None when flat.
+    set or does not tell. *entry_px_avg* is None when flat. *leg* is which of the symbol's two
+    positions it is in hedge mode, None in one-way mode.
     """
 
     instrument_id: InstrumentId
@@ -73,6 +113,7 @@ class PositionReport:
     isolated: bool | None = None
     stop_price: Decimal | None = None
     target_price: Decimal | None = None
+    leg: PositionSide | None = None
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -105,6 +146,8 @@ class OrderReport:
     """True for the position's own stop or target, which the venue sizes and removes itself."""
     reject_code: str = ""
     reject_message: str = ""
+    leg: PositionSide | None = None
+    """The position it is for in hedge mode, None in one-way mode or where it is not told."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from decimal import Decimal
 import attrs
 
 from aegis.model.instrument import InstrumentId
-from aegis.model.order import OrderSide
+from aegis.model.order import OrderSide, PositionSide
 
 
 class Liquidity(enum.StrEnum):
@@ -51,6 +51,8 @@ class Fill:
     origin: FillOrigin
     ts_event: int
     realized_pnl: Decimal | None = None
+    leg: PositionSide | None = None
+    """The position it opens or closes, as far as the venue tells; only hedge mode has two."""
 
     def __attrs_post_init__(self) -> None:
         if not self.last_qty > 0 or not self.last_px > 0:

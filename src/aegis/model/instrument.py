@@ -3,6 +3,7 @@
 import enum
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any, Final, Self
 
 import attrs
 
@@ -14,17 +15,31 @@ class Venue(enum.StrEnum):
     BYBIT = "BYBIT"
 
 
-@attrs.frozen(slots=True, cache_hash=True)
+@attrs.frozen(slots=True, eq=False, init=False)
 class InstrumentId:
     """
     Name one USDT perpetual on one venue, the same way at every boundary (R13).
 
     *symbol* is the venue's own linear-perpetual symbol (``BTCUSDT`` on both); text form
-    ``BTCUSDT-PERP.BINANCE``.
+    ``BTCUSDT-PERP.BINANCE``. There is one object per name: a price is looked up by it in some
+    twenty tables on its way to an order, and identity is what costs least to compare and to hash.
     """
 
     symbol: str
     venue: Venue
+
+    def __new__(cls, symbol: str, venue: Venue) -> Self:
+        known: Self | None = _KNOWN.get((symbol, venue))
+        if known is None:
+            made = object.__new__(cls)
+            object.__setattr__(made, "symbol", symbol)
+            object.__setattr__(made, "venue", Venue(venue))
+            # Another thread may have made the same one meanwhile: the first counts.
+            known = _KNOWN.setdefault((symbol, venue), made)
+        return known
+
+    def __reduce__(self) -> tuple[type["InstrumentId"], tuple[str, Venue]]:
+        return InstrumentId, (self.symbol, self.venue)
 
     def __str__(self) -> str:
         return f"{self.symbol}-PERP.{self.venue.value}"
@@ -41,6 +56,9 @@ class InstrumentId:
         if not sep or not symbol:
             raise ValueError(f"instrument id was {text!r}, expected SYMBOL-PERP.VENUE")
         return instrument_id(symbol, Venue(venue))
+
+
+_KNOWN: Final[dict[tuple[str, Venue], Any]] = {}
 
 
 @lru_cache(maxsize=4096)

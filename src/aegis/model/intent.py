@@ -6,6 +6,7 @@ stands in an `Approved`.
 """
 
 from decimal import Decimal
+from typing import Final
 
 import attrs
 
@@ -52,12 +53,17 @@ class PlaceProtection:
 
 @attrs.frozen(slots=True, kw_only=True)
 class SetPositionProtection:
-    """Set the position's own stop and target in place, both together (Bybit trading-stop, Full)."""
+    """
+    Set the position's own stop and target in place, both together (Bybit trading-stop, Full).
+
+    *stop_cause*: what a close at that stop is called; the venue's child order has no id (R79).
+    """
 
     instrument_id: InstrumentId
     side: PositionSide
     stop_price: Decimal
     target_price: Decimal
+    stop_cause: CloseCause = CloseCause.SL
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -86,11 +92,12 @@ def _require_reduce_only(request: OrderRequest) -> None:
 
 
 Command = EnterPosition | PlaceProtection | SetPositionProtection | CancelProtection | ClosePosition
+_WITHOUT_ORDER: Final = (SetPositionProtection, CancelProtection)
 
 
 def instrument_of(command: Command) -> InstrumentId:
     """Return the instrument *command* acts on."""
-    if isinstance(command, SetPositionProtection | CancelProtection):
+    if isinstance(command, _WITHOUT_ORDER):
         return command.instrument_id
     return command.request.instrument_id
 
@@ -109,7 +116,10 @@ class TradeIntent:
     @property
     def instrument_id(self) -> InstrumentId:
         """Return the instrument the intent acts on."""
-        return instrument_of(self.command)
+        command = self.command
+        if type(command) is EnterPosition:
+            return command.request.instrument_id
+        return instrument_of(command)
 
     @property
     def is_entry(self) -> bool:

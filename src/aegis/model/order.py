@@ -68,7 +68,7 @@ class OrderType(enum.StrEnum):
     @property
     def is_conditional(self) -> bool:
         """Say whether the order waits for a trigger price."""
-        return self in {OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET}
+        return self is OrderType.STOP_MARKET or self is OrderType.TAKE_PROFIT_MARKET
 
 
 class TimeInForce(enum.StrEnum):
@@ -89,13 +89,16 @@ class Purpose(enum.StrEnum):
     """
     Why an order exists; two letters of its client order id, which survive a restart (R30, R79).
 
-    Close purposes carry the cause of the close.
+    Close purposes carry the cause of the close. STOP_MOVING is a stop at the plan's distance or at
+    break-even, STOP_TRAIL one that trails, RUNG takes a part of the position at a profit.
     """
 
     ENTRY = "EN"
     STOP_FLOOR = "SF"
     STOP_MOVING = "SM"
+    STOP_TRAIL = "ST"
     TARGET = "TP"
+    RUNG = "RG"
     CLOSE_UNPROTECTED = "CU"
     CLOSE_FLATTEN = "CF"
     CLOSE_MANUAL = "CM"
@@ -109,12 +112,12 @@ class Purpose(enum.StrEnum):
     @property
     def is_stop(self) -> bool:
         """Say whether the order is a protective stop."""
-        return self in {Purpose.STOP_FLOOR, Purpose.STOP_MOVING}
+        return self in {Purpose.STOP_FLOOR, Purpose.STOP_MOVING, Purpose.STOP_TRAIL}
 
     @property
     def is_protection(self) -> bool:
-        """Say whether the order is a protective stop or target."""
-        return self.is_stop or self is Purpose.TARGET
+        """Say whether the order is a protective stop, a target or a rung of the ladder."""
+        return self.is_stop or self in {Purpose.TARGET, Purpose.RUNG}
 
     @property
     def is_close(self) -> bool:
@@ -267,9 +270,8 @@ class Order:
         A terminal status is final, except that a reject or expiry we assumed never occurs here:
         only what the venue said is passed in (R60).
         """
-        if status is self.status or self.status.is_terminal:
-            return False
-        if status.rank < self.status.rank:
+        present = self.status
+        if status is present or present in _TERMINAL or _RANK[status] < _RANK[present]:
             return False
         self.status = status
         return True

@@ -14,6 +14,8 @@ import attrs
 from aegis.model.order import Purpose
 
 CLIENT_ORDER_ID_LENGTH_MAX: Final = 36
+DOCTOR_INSTALLATION: Final = "doct"
+"""Marks the orders of `aegis doctor`: they belong to no bot."""
 _NUMBER: Final = r"(0|[1-9a-z][0-9a-z]*)"
 _PATTERN: Final = re.compile(rf"([A-Za-z0-9]{{4}})-{_NUMBER}-{_NUMBER}-([A-Z]{{2}}){_NUMBER}")
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -59,7 +61,7 @@ def client_order_id(position_id: str, purpose: Purpose, attempt: int) -> str:
     Raises:
         ValueError: when the id would not fit the venues' 36 characters.
     """
-    text = f"{position_id}-{purpose.value}{base36(attempt)}"
+    text = f"{position_id}-{purpose}{base36(attempt)}"
     if len(text) > CLIENT_ORDER_ID_LENGTH_MAX or _PATTERN.fullmatch(text) is None:
         raise ValueError(f"client order id was {text!r}, which the venues would refuse")
     return text
@@ -84,11 +86,10 @@ class PositionIds:
     def __init__(self, installation: str, run: int) -> None:
         if not re.fullmatch(r"[A-Za-z0-9]{4}", installation):
             raise ValueError(f"installation was {installation!r}, must be 4 letters or digits")
-        self._installation = installation
-        self._run = run
+        self._prefix = position_id_of(installation, run, 0)[:-1]
         self._count = 0
 
     def next(self) -> str:
         """Return the next position id."""
         self._count += 1
-        return position_id_of(self._installation, self._run, self._count)
+        return f"{self._prefix}{base36(self._count)}"

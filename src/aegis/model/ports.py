@@ -5,11 +5,12 @@ Both adapters fulfil `VenueGateway`; app hands it to trade and data. All methods
 `VenueError` tree of core.errors and nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from aegis.model.account import Capabilities, OrderReport, VenueSnapshot
+from aegis.model.account import Capabilities, OrderReport, PositionReport, VenueSnapshot
+from aegis.model.booked import BookedSince
 from aegis.model.instrument import Instrument, InstrumentId, Venue
 from aegis.model.intent import CancelProtection, SetPositionProtection
 from aegis.model.market import Candle, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
@@ -46,12 +47,18 @@ class VenueGateway(Protocol):
     def capabilities(self) -> Capabilities:
         """Return what the venue can do."""
 
-    async def connect(self, symbols: Sequence[str]) -> tuple[Instrument, ...]:
+    async def connect(
+        self, symbols: Sequence[str], *, held: Sequence[str] = ()
+    ) -> tuple[Instrument, ...]:
         """
-        Check the venue and return the instruments of *symbols*, in that order.
+        Check the venue and return the instruments that can be traded, in that order.
 
-        Checks: reachable, clock within recvWindow, keys accepted, one-way position mode (R41,
-        refused with the fix otherwise), each symbol listed and tradable.
+        Checks: reachable, clock within recvWindow, keys accepted, margin mode; the position mode
+        is read, and orders are written for it (R41). A symbol that is not listed or not tradable is
+        left out and told of; those in *held*, which carry a position, come whatever their status.
+
+        Raises:
+            VenueRefused: a check failed, or no symbol is left; with the fix.
         """
 
     async def start_streams(self, instruments: Sequence[Instrument], sink: MarketSink) -> None:
@@ -60,8 +67,19 @@ class VenueGateway(Protocol):
     async def tell_missed_fills(self) -> None:
         """Publish recent fills as FillReported, in case the stream lost one; known ones too."""
 
-    async def snapshot(self) -> VenueSnapshot:
-        """Return balance, positions and resting orders (conditional ones included), or raise."""
+    async def booked_since(self, since_ns: int) -> BookedSince:
+        """
+        Return every fill and funding payment of the account from *since_ns* (ns UTC) on, or raise.
+
+        For what happened while no process listened (R49); known ones come again.
+        """
+
+    async def snapshot(self, *, steady: bool = False) -> VenueSnapshot:
+        """
+        Return balance, positions and resting orders (conditional ones included), or raise.
+
+        *steady*: a look without a doubt, which may not use the requests kept for protection.
+        """
 
     async def prepare_entry(self, instrument_id: InstrumentId, leverage: int) -> int:
         """Set isolated margin and *leverage*; return the leverage as read back (R28)."""
@@ -97,8 +115,48 @@ class VenueGateway(Protocol):
     async def resubscribe(self, instrument_id: InstrumentId) -> None:
         """Subscribe one instrument's market streams anew without touching the others (R10)."""
 
+    def restart_market(self, *, quotes: bool, marks: bool, reason: str) -> None:
+        """
+        Open the connections that carry quotes or marks anew, for a stale instrument (R10, R11).
+
+        A few times an hour at most, beyond that nothing happens; others on the connection wait.
+        """
+
     async def close(self) -> None:
         """Close streams and clients; resting orders stay on the venue."""
 
 
-__all__ = ["DepthFrame", "KlineFrame", "MarkFrame", "MarketSink", "QuoteFrame", "VenueGateway"]
+@runtime_checkable
+class PlacesAtOnce(Protocol):
+    """A gateway that can also send an order in the call stack that decided it."""
+
+    def is_prepared(self, instrument_id: InstrumentId, leverage: int) -> bool:
+        """Say whether margin and *leverage* stand as read back, and nothing spoke against it."""
+
+    def place_at_once(self, request: OrderRequest) -> Callable[[], Awaitable[OrderReport]] | None:
+        """
+        Send an order now and return what waits for its answer; None: nothing was sent, use `place`.
+
+        What waits raises as `VenueGateway.place`; it must be called, once.
+        """
+
+
+@runtime_checkable
+class SeesOneLeg(Protocol):
+    """A gateway of a venue with hedge mode: of a symbol's two legs it shows one (R41)."""
+
+    @property
+    def second_legs(self) -> tuple[PositionReport, ...]:
+        """Return what the last snapshot and stream told beside the positions that are shown."""
+
+
+__all__ = [
+    "DepthFrame",
+    "KlineFrame",
+    "MarkFrame",
+    "MarketSink",
+    "PlacesAtOnce",
+    "QuoteFrame",
+    "SeesOneLeg",
+    "VenueGateway",
+]

@@ -68,6 +68,8 @@ class Position:
     leverage: int | None = None
     signal_price: Decimal | None = None
     adopted: bool = False
+    restored: bool = False
+    """Taken over from an earlier run of ours, with its id, plan and fills."""
     qty_opened: Decimal = ZERO
     qty_closed: Decimal = ZERO
     notional_opened: Decimal = ZERO
@@ -169,6 +171,7 @@ class Position:
             funding=self.funding,
             opened_ns=self.opened_ns,
             adopted=self.adopted,
+            restored=self.restored,
             trace_id=self.trace_id,
         )
 
@@ -192,3 +195,5 @@ class PositionView:
     opened_ns: int
     adopted: bool
     trace_id: str
+    restored: bool = False
+    """Taken over from an earlier run of ours, with its id, plan and fills."""

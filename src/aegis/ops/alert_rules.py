@@ -88,6 +88,14 @@ class AlertRules:
         text = f"the way out of a position failed: {what}"
         return self.fresh([Alert("exit_path_failed", handler, "CRITICAL", text)], now_ns)
 
+    def on_ban(self, venue: str, what: str, now_ns: int) -> list[Alert]:
+        """Tell at once that nothing can be sent to a venue."""
+        return self.fresh([Alert("banned", venue, "CRITICAL", what)], now_ns)
+
+    def on_second_leg(self, subject: str, what: str, now_ns: int) -> list[Alert]:
+        """Tell at once of a position beside the bot's own, which nobody may protect."""
+        return self.fresh([Alert("second_leg", subject, "CRITICAL", what)], now_ns)
+
     def on_naked(self, subject: str, naked_ns: int, now_ns: int) -> list[Alert]:
         """Judge a position without a stop; *naked_ns* is loop time."""
         if naked_ns < NAKED_MAX_NS:

@@ -21,6 +21,8 @@ from aegis.model.events import (
     ProtectionConfirmed,
     ProtectionDelayed,
     ProtectionFailed,
+    RequestsPaused,
+    SecondLegFound,
     StreamClosed,
     TaskFailed,
 )
@@ -70,6 +72,8 @@ class Alerts:
             HandlerFailed: self._on_handler_failed,
             TaskFailed: self._on_task_failed,
             StreamClosed: self._on_stream_closed,
+            RequestsPaused: self._on_paused,
+            SecondLegFound: self._on_second_leg,
             ProtectionDelayed: self._on_delayed,
             ProtectionFailed: self._on_protection_failed,
             ProtectionConfirmed: self._on_confirmed,
@@ -115,6 +119,15 @@ class Alerts:
     def _on_stream_closed(self, event: StreamClosed) -> None:
         what = f"{event.venue.value} stream {event.stream}"
         self._raise(self._rules.on_break(what, self._clock.now_ns()))
+
+    def _on_paused(self, event: RequestsPaused) -> None:
+        if event.banned:
+            text = f"{event.venue.value} {event.reason}"
+            self._raise(self._rules.on_ban(event.venue.value, text, self._clock.now_ns()))
+
+    def _on_second_leg(self, event: SecondLegFound) -> None:
+        subject = str(event.instrument_id)
+        self._raise(self._rules.on_second_leg(subject, event.text, self._clock.now_ns()))
 
     # --- naked positions -------------------------------------------------------------------------
 

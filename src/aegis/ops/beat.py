@@ -169,6 +169,13 @@ def _guards(row: GuardRow) -> str:
     return f"ENTRIES HALTED: {'; '.join(shut)}" if shut else "entries allowed"
 
 
+def pause_lines(tally: Tally) -> list[str]:
+    """Return one line per venue that wants fewer requests or must not get entries; [] for none."""
+    return [
+        f"limits   {venue.value}: ENTRIES WAIT: {reason}" for venue, reason in tally.paused.items()
+    ]
+
+
 def close_line(last_close_ns: int | None, now_ns: int) -> str:
     """Return when a position was last closed."""
     if last_close_ns is None:
@@ -233,15 +240,18 @@ def _ms(ns: int) -> str:
     return f"{ns / NS_PER_MS:.1f}"
 
 
-def fault_line(tally: Tally) -> str:
-    """Return what went wrong so far."""
+def fault_line(tally: Tally, now_ns: int) -> str:
+    """Return what went wrong so far; reconnects within the last hour of market time apart."""
+    lately = tally.reconnects_last_hour(now_ns)
     faults = [
         (tally.handler_failures, "handler failure"),
         (tally.task_failures, "task failure"),
         (tally.api_errors.total(), "failed request"),
         (tally.entries_failed, "failed entry"),
         (tally.reconnects.total(), "reconnect"),
+        (tally.account_doubts.total(), "account doubt"),
         (tally.gaps, "candle gap"),
     ]
     told = ", ".join(plural(count, noun) for count, noun in faults if count)
+    told += f"; {plural(lately, 'reconnect')} within the last hour" if lately else ""
     return f"faults   {told or 'none'}"

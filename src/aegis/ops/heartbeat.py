@@ -172,6 +172,7 @@ class Heartbeat:
         sections: list[tuple[str, Callable[[], list[str]]]] = [
             ("feeds", lambda: words.feed_lines(probes.feeds(), probes.streams())),
             ("account", lambda: words.guard_lines(probes.guards())),
+            ("limits", lambda: words.pause_lines(tally)),
             ("naked", lambda: [words.protection_line(tally)]),
             ("twin", self._twin_lines),
             ("closed", lambda: [words.close_line(probes.last_close_ns(), beat.now_ns)]),
@@ -184,7 +185,7 @@ class Heartbeat:
         lines += ["open     not recorded"] if positions is None else words.position_lines(positions)
         for name, section in sections:
             lines += self._ask(name, section, [f"{name:<8} not recorded"])
-        return [*lines, words.lag_line(beat.lag), words.fault_line(tally)]
+        return [*lines, words.lag_line(beat.lag), words.fault_line(tally, beat.now_ns)]
 
     def _twin_lines(self) -> list[str]:
         meter = self._probes.twin_meter()

@@ -46,6 +46,10 @@ def money_rows(tally: Tally) -> list[Row]:
     rows.append(("fees paid, USDT", ", ".join(fees) or "no fill yet"))
     funding = [f"{venue.value} {_amount(tally.funding[venue])}" for venue in sorted(tally.funding)]
     rows.append(("funding received, USDT", ", ".join(funding) or "none booked"))
+    rows += [
+        (f"of it before this run, {venue.value}", signed_usdt(tally.booked_before[venue]))
+        for venue in sorted(tally.booked_before)
+    ]
     return rows
 
 
@@ -119,7 +123,7 @@ def trade_rows(tally: Tally, positions: Sequence[PositionRow]) -> list[Row]:
         ("entries failed", str(tally.entries_failed)),
         ("opened", f"{tally.opened}{f', adopted {tally.adopted}' if tally.adopted else ''}"),
         ("closed", f"{tally.closed_count}{_in(causes)}"),
-        ("left open on the venues", active),
+        ("left open", active),
         ("conservation", conservation(tally, len(positions))),
     ]
 

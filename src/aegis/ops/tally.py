@@ -5,16 +5,18 @@ A counter that listened from the start and is 0 is a real 0; what cannot be know
 """
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from aegis.core.bus import EventBus
+from aegis.core.clock import NS_PER_S
 from aegis.core.event import Event, HandlerFailed
 from aegis.model.events import (
+    AccountDoubted,
     AlertRaised,
     ApiCalled,
     CandleGapFound,
@@ -31,6 +33,9 @@ from aegis.model.events import (
     ProtectionDelayed,
     ProtectionFailed,
     ProtectionLost,
+    RequestsPaused,
+    RequestsResumed,
+    RunStarted,
     SignalDropped,
     SignalRaised,
     StreamOpened,
@@ -39,6 +44,8 @@ from aegis.model.events import (
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.money import ZERO
 from aegis.model.position import CloseCause
+
+_HOUR_NS: Final = 3600 * NS_PER_S
 
 
 def nearest_rank(values: Sequence[int], share: float) -> int | None:
@@ -90,6 +97,9 @@ class Tally:
         self.realized: dict[Venue, Decimal] = {}
         self.fees: dict[Venue, Decimal] = {}
         self.funding: dict[Venue, Decimal] = {}
+        self.booked_before: dict[Venue, Decimal] = {}
+        """Of all that, what happened before this run began, while nobody listened."""
+        self._began_ns = 0
         self.confirmed = 0
         self.closed_unconfirmed = 0
         self.naked_ns: list[int] = []
@@ -107,9 +117,13 @@ class Tally:
         self.api_calls: Counter[Venue] = Counter()
         self.api_errors: Counter[Venue] = Counter()
         self.reconnects: Counter[Venue] = Counter()
+        self.account_doubts: Counter[Venue] = Counter()
+        self._reconnects_ns: deque[int] = deque()
         self.gaps = 0
         self.candles_missing = 0
         self.alerts: Counter[str] = Counter()
+        self.paused: dict[Venue, str] = {}
+        """Venues whose entries wait for the venue's limits or for the clock, and why."""
         self.journal_dropped = 0
         self._open: dict[str, bool] = {}
         self._adopted_open: dict[str, None] = {}
@@ -122,6 +136,7 @@ class Tally:
 
     def _wire(self) -> Mapping[type[Event], Callable[[Any], None]]:
         return {
+            RunStarted: self._on_run_started,
             PositionOpened: self._on_opened,
             PositionClosed: self._on_closed,
             FillBooked: self._on_fill,
@@ -139,9 +154,12 @@ class Tally:
             TaskFailed: self._on_task_failed,
             ApiCalled: self._on_api,
             StreamOpened: self._on_stream,
+            AccountDoubted: self._on_doubt,
             FrameRejected: self._on_rejected,
             CandleGapFound: self._on_gap,
             AlertRaised: self._on_alert,
+            RequestsPaused: self._on_paused,
+            RequestsResumed: self._on_resumed,
             JournalOverflowed: self._on_overflow,
         }
 
@@ -183,17 +201,32 @@ class Tally:
         )
 
     def income(self, venue: Venue) -> Decimal:
-        """Return realized profit - fees + funding of every fill and booking seen there (R77)."""
+        """
+        Return realized profit - fees + funding of every fill and booking there in this run (R77).
+
+        What was booked before it began, and only told now, is in `booked_before`.
+        """
         paid = self.fees.get(venue, ZERO)
-        return self.realized.get(venue, ZERO) - paid + self.funding.get(venue, ZERO)
+        whole = self.realized.get(venue, ZERO) - paid + self.funding.get(venue, ZERO)
+        return whole - self.booked_before.get(venue, ZERO)
 
     # --- positions and money ---------------------------------------------------------------------
 
+    def _on_run_started(self, event: RunStarted) -> None:
+        self._began_ns = event.ts_event
+
+    def _note_earlier(self, venue: Venue, amount: Decimal, ts_event: int) -> None:
+        if ts_event < self._began_ns:
+            self.booked_before[venue] = self.booked_before.get(venue, ZERO) + amount
+
     def _on_opened(self, event: PositionOpened) -> None:
         position = event.position
-        if position.adopted:
+        if position.adopted or position.restored:
             self.adopted += 1
             self._adopted_open[position.position_id] = None
+            # What an earlier run made of it is in that run's count.
+            if event.taken_over:
+                self._realized_of[position.position_id] = position.realized_pnl
         else:
             self.opened += 1
         self._open[position.position_id] = False
@@ -220,8 +253,10 @@ class Tally:
         venue = position.instrument_id.venue
         before = self._realized_of.get(position.position_id, ZERO)
         self._realized_of[position.position_id] = position.realized_pnl
-        self.realized[venue] = self.realized.get(venue, ZERO) + position.realized_pnl - before
+        made = position.realized_pnl - before
+        self.realized[venue] = self.realized.get(venue, ZERO) + made
         self.fees[venue] = self.fees.get(venue, ZERO) + event.fill.fee
+        self._note_earlier(venue, made - event.fill.fee, event.fill.ts_event)
 
     def _on_funding(self, event: FundingReported) -> None:
         key = (event.venue, event.funding_id)
@@ -229,6 +264,7 @@ class Tally:
             return
         self._funding_ids[key] = None
         self.funding[event.venue] = self.funding.get(event.venue, ZERO) + event.amount
+        self._note_earlier(event.venue, event.amount, event.ts_event)
 
     # --- protection ------------------------------------------------------------------------------
 
@@ -281,8 +317,19 @@ class Tally:
 
     def _on_stream(self, event: StreamOpened) -> None:
         key = (event.venue, event.stream)
-        self.reconnects[event.venue] += key in self._streams
+        if key in self._streams:
+            self.reconnects[event.venue] += 1
+            self._reconnects_ns.append(event.ts_recv)
         self._streams[key] = None
+
+    def reconnects_last_hour(self, now_ns: int) -> int:
+        """Return how many streams came back within the last hour of market time, of all venues."""
+        while self._reconnects_ns and now_ns - self._reconnects_ns[0] >= _HOUR_NS:
+            self._reconnects_ns.popleft()
+        return len(self._reconnects_ns)
+
+    def _on_doubt(self, event: AccountDoubted) -> None:
+        self.account_doubts[event.venue] += 1
 
     def _on_rejected(self, event: FrameRejected) -> None:
         key = (event.instrument_id, event.frame, event.reason)
@@ -291,6 +338,12 @@ class Tally:
     def _on_gap(self, event: CandleGapFound) -> None:
         self.gaps += 1
         self.candles_missing += event.missing
+
+    def _on_paused(self, event: RequestsPaused) -> None:
+        self.paused[event.venue] = event.reason
+
+    def _on_resumed(self, event: RequestsResumed) -> None:
+        self.paused.pop(event.venue, None)
 
     def _on_alert(self, event: AlertRaised) -> None:
         self.alerts[event.rule] += 1

@@ -5,19 +5,27 @@ from typing import Final
 from aegis.core.clock import NS_PER_S
 from aegis.core.event import HandlerFailed
 from aegis.model.events import (
+    AccountConfirmed,
+    AccountDoubted,
     AlertRaised,
     ApiCalled,
     CandleGapFound,
+    ClockMeasured,
     FeedFresh,
     FeedStale,
     FrameRejected,
     JournalOverflowed,
+    RequestsPaused,
+    RequestsResumed,
     RunStarted,
     RunStopped,
+    SecondLegFound,
+    SecondLegGone,
     SnapshotReported,
     SnapshotWanted,
     StreamClosed,
     StreamOpened,
+    SymbolLeftOut,
     TaskFailed,
     VenueConnected,
     VenueUnavailable,
@@ -27,6 +35,8 @@ from aegis.model.market import TIMEFRAME_NAMES
 from aegis.ops.telling import Line, Memory, Mute, Tellers
 from aegis.ops.words import duration, plural, usdt
 
+UNAVAILABLE_QUIET_NS: Final = 15 * 60 * NS_PER_S
+"""A venue that stays away for the same reason gets one line in so much market time."""
 API_QUIET_NS: Final = 60 * NS_PER_S
 """A failing operation gets one line in so much market time; the others are counted."""
 
@@ -41,8 +51,7 @@ def _run_started(event: RunStarted, _: Memory) -> Line:
 
 
 def _run_stopped(event: RunStopped, _: Memory) -> Line:
-    text = f"RUN stopped: {event.reason}; positions and their stops stay on the venues"
-    return Line("INFO", None, text)
+    return Line("INFO", None, f"RUN stopped: {event.reason}")
 
 
 def _task_failed(event: TaskFailed, _: Memory) -> Line:
@@ -72,9 +81,40 @@ def _connected(event: VenueConnected, memory: Memory) -> Line:
     )
 
 
-def _unavailable(event: VenueUnavailable, _: Memory) -> Line:
+def _unavailable(event: VenueUnavailable, memory: Memory) -> Line | None:
+    # A venue in maintenance is asked again and again: one line, and now and then another one.
+    key = (event.venue, f"unavailable {event.error}")
+    mute = memory.muted.get(key)
+    if mute is not None and event.ts_recv - mute.told_ns < UNAVAILABLE_QUIET_NS:
+        mute.held_back += 1
+        return None
+    memory.muted[key] = Mute(event.ts_recv)
     text = f"NOT TRADED, {event.stage} failed: {event.error}"
     return Line("CRITICAL", event.venue, text)
+
+
+def _left_out(event: SymbolLeftOut, _: Memory) -> Line:
+    text = f"NOT TRADED {event.symbol}, its status is {event.status}: {event.fix}"
+    return Line("ERROR", event.venue, text)
+
+
+def _paused(event: RequestsPaused, _: Memory) -> Line:
+    if event.banned:
+        return Line("CRITICAL", event.venue, f"REQUESTS {event.reason}")
+    wait = "" if event.wait_s is None else f" for {event.wait_s:.1f} s"
+    text = f"REQUESTS paused{wait}, no entries here, ways out go on: {event.reason}"
+    return Line("WARNING", event.venue, text)
+
+
+def _resumed(event: RequestsResumed, _: Memory) -> Line:
+    return Line("INFO", event.venue, "REQUESTS flow again, entries allowed")
+
+
+def _clock(event: ClockMeasured, _: Memory) -> Line:
+    if event.warning:
+        return Line("WARNING", event.venue, f"CLOCK {event.warning}")
+    text = f"CLOCK {event.ahead_ms:+.0f} ms, asked within {event.round_trip_ms:.0f} ms"
+    return Line("DEBUG", event.venue, text)
 
 
 def _stream_opened(event: StreamOpened, memory: Memory) -> Line:
@@ -102,6 +142,25 @@ def _snapshot(event: SnapshotReported, _: Memory) -> Line:
         f"{plural(len(snapshot.orders), 'resting order')} ({event.reason})"
     )
     return Line("DEBUG" if event.reason == STEADY_LOOK else "INFO", snapshot.venue, text)
+
+
+def _account_doubted(event: AccountDoubted, _: Memory) -> Line:
+    return Line("WARNING", event.venue, f"ACCOUNT in doubt, no entries here: {event.reason}")
+
+
+def _account_confirmed(event: AccountConfirmed, _: Memory) -> Line:
+    kept = f"{plural(event.held, 'message')} kept back, {event.repeated} of them known already"
+    text = f"ACCOUNT known again after {duration(event.doubted_ns)}, {kept}"
+    return Line("INFO", event.venue, text)
+
+
+def _second_leg(event: SecondLegFound, _: Memory) -> Line:
+    return Line("CRITICAL", event.instrument_id.venue, f"NO ENTRIES here: {event.text}")
+
+
+def _second_leg_gone(event: SecondLegGone, _: Memory) -> Line:
+    text = f"SECOND LEG gone, only one leg of {event.instrument_id} is open"
+    return Line("INFO", event.instrument_id.venue, text)
 
 
 def _snapshot_wanted(event: SnapshotWanted, _: Memory) -> Line:
@@ -167,8 +226,16 @@ SYSTEM_TELLERS: Final[Tellers] = {
     HandlerFailed: _handler_failed,
     VenueConnected: _connected,
     VenueUnavailable: _unavailable,
+    SymbolLeftOut: _left_out,
+    RequestsPaused: _paused,
+    RequestsResumed: _resumed,
+    ClockMeasured: _clock,
     StreamOpened: _stream_opened,
     StreamClosed: _stream_closed,
+    AccountDoubted: _account_doubted,
+    AccountConfirmed: _account_confirmed,
+    SecondLegFound: _second_leg,
+    SecondLegGone: _second_leg_gone,
     SnapshotReported: _snapshot,
     SnapshotWanted: _snapshot_wanted,
     ApiCalled: _api_called,

@@ -4,12 +4,14 @@ from decimal import Decimal
 from typing import Final
 
 from aegis.model.events import (
+    CloseRequested,
     DayStarted,
     EntriesHalted,
     EntriesResumed,
     EntryCompleted,
     EntryFailed,
     FillBooked,
+    ForeignOrderFound,
     FundingReported,
     GuardChecked,
     IntentApproved,
@@ -183,6 +185,10 @@ def _opened(event: PositionOpened, memory: Memory) -> Line:
         memory.adopted[position.position_id] = None
         text = f"ADOPTED {what}: found on the venue, it gets its stop and target now"
         return Line("WARNING", instrument, text)
+    if position.restored:
+        memory.adopted[position.position_id] = None
+        text = f"RESTORED {position.position_id} {what}: it goes on from an earlier run"
+        return Line("INFO", instrument, text)
     return Line("DEBUG", instrument, f"ENTRY first fill {what}")
 
 
@@ -297,6 +303,18 @@ def _killed(event: KillSwitchPulled, _: Memory) -> Line:
     return Line("CRITICAL", None, f"KILL SWITCH pulled by {event.operator}: {event.reason}")
 
 
+def _foreign_order(event: ForeignOrderFound, _: Memory) -> Line:
+    kind = "reduce-only " if event.reduce_only else ""
+    text = f"FOREIGN {kind}order {event.client_order_id} {event.status}: sent by {event.whose}"
+    return Line("WARNING", event.instrument_id, text)
+
+
+def _close_requested(event: CloseRequested, _: Memory) -> Line:
+    again = ", once more" if event.force else ""
+    text = f"MANUAL CLOSE asked by {event.operator}{again}: {event.reason}"
+    return Line("WARNING", event.instrument_id, text)
+
+
 def _day(event: DayStarted, _: Memory) -> Line:
     return Line("INFO", event.venue, f"DAY {event.day} begins with equity {usdt(event.equity)}")
 
@@ -336,6 +354,8 @@ TRADE_TELLERS: Final[Tellers] = {
     EntriesHalted: _halted,
     EntriesResumed: _resumed,
     KillSwitchPulled: _killed,
+    CloseRequested: _close_requested,
+    ForeignOrderFound: _foreign_order,
     DayStarted: _day,
     VenueProtected: _ready,
 }

@@ -6,6 +6,7 @@ Holds the halt latch (trade has a read-only view), the reservations and the dail
 
 import math
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 import attrs
@@ -15,6 +16,8 @@ from aegis.core.clock import Clock, format_ns
 from aegis.core.latch import HaltLatch
 from aegis.model.account import OrderReport, equity_of
 from aegis.model.events import (
+    AccountConfirmed,
+    AccountDoubted,
     BalanceReported,
     DayStarted,
     EntriesHalted,
@@ -32,11 +35,13 @@ from aegis.model.events import (
     PositionClosed,
     PositionOpened,
     ProtectionFailed,
+    SecondLegFound,
+    SecondLegGone,
     SnapshotReported,
     VenueProtected,
 )
 from aegis.model.instrument import InstrumentId, Venue
-from aegis.model.intent import Approved, EnterPosition
+from aegis.model.intent import Approved, EnterPosition, TradeIntent
 from aegis.model.money import ZERO
 from aegis.model.position import PositionView
 from aegis.safety.decide import (
@@ -45,9 +50,11 @@ from aegis.safety.decide import (
     GateState,
     Limits,
     VenueState,
+    Verdict,
     drawdown_pct,
     gate,
 )
+from aegis.safety.strangers import Strangers
 from aegis.settings import AegisConfig
 
 
@@ -62,6 +69,7 @@ class _VenueBook:
     """Positions of this UTC day that had to be closed because no stop could be confirmed."""
     settles_mono_ns: int | None = None
     """Until then wallet and positions may tell of different moments; None: they agree."""
+    account_doubt: str = ""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -75,6 +83,16 @@ PROTECTION_FAILURES_MAX: Final = 2
 SETTLE_NS: Final = 1_000_000_000
 """A venue tells the wallet after a close and the fill itself in either order, within this."""
 ENDED_KEPT: Final = 10_000
+
+
+def _guard_checked(intent: TradeIntent, verdict: Verdict, now: int) -> GuardChecked:
+    return GuardChecked(
+        ts_event=now,
+        ts_recv=now,
+        intent_id=intent.intent_id,
+        instrument_id=intent.instrument_id,
+        checks=tuple((c.guard, c.passed, c.seen) for c in verdict.checks),
+    )
 
 
 def limits_of(config: AegisConfig) -> Limits:
@@ -98,6 +116,7 @@ class SafetyActor:
         self._clock = clock
         self._limits = limits_of(config)
         self._latch = latch
+        self._halt = latch.view()
         self._bar_ns = bar_ns
         self._venues: dict[Venue, _VenueBook] = {}
         self._positions: dict[InstrumentId, PositionView] = {}
@@ -106,6 +125,8 @@ class SafetyActor:
         self._tick_ns: dict[InstrumentId, int] = {}
         self._stray: dict[InstrumentId, dict[str, str]] = {}
         self._ended: dict[tuple[InstrumentId, str], None] = {}
+        self._second_legs: dict[InstrumentId, str] = {}
+        self._strangers = Strangers(bus, clock, self._halt_all)
         self._subscribe()
 
     def _subscribe(self) -> None:
@@ -122,6 +143,10 @@ class SafetyActor:
         bus.subscribe(PositionClosed, self.on_position_closed)
         bus.subscribe(ProtectionFailed, self.on_protection_failed)
         bus.subscribe(VenueProtected, self.on_venue_protected)
+        bus.subscribe(AccountDoubted, self.on_account_doubted, critical=True)
+        bus.subscribe(AccountConfirmed, self.on_account_confirmed, critical=True)
+        bus.subscribe(SecondLegFound, self.on_second_leg_found, critical=True)
+        bus.subscribe(SecondLegGone, self.on_second_leg_gone, critical=True)
         bus.subscribe(KillSwitchPulled, self.on_kill_switch_pulled)
 
     # --- the gate --------------------------------------------------------------------------------
@@ -129,24 +154,16 @@ class SafetyActor:
     def on_intent_proposed(self, event: IntentProposed) -> None:
         """Answer approved or denied; an approved entry is reserved at once (R37)."""
         intent, now = event.intent, self._clock.now_ns()
-        verdict = gate(self._state_for(intent.instrument_id), intent, self._limits, now)
+        instrument = intent.instrument_id
+        verdict = gate(self._state_for(instrument, now), intent, self._limits, now)
         if verdict.checks:
-            self._bus.publish(
-                GuardChecked(
-                    ts_event=now,
-                    ts_recv=now,
-                    intent_id=intent.intent_id,
-                    instrument_id=intent.instrument_id,
-                    checks=tuple((c.guard, c.passed, c.seen) for c in verdict.checks),
-                )
-            )
+            self._bus.tell(GuardChecked, partial(_guard_checked, intent, verdict, now))
         match verdict.outcome:
             case Approved() as approved:
                 if isinstance(intent.command, EnterPosition):
                     qty = intent.command.request.qty or ZERO
                     self._reservations[intent.position_id] = _Reservation(
-                        instrument_id=intent.instrument_id,
-                        notional=qty * intent.command.mark_price,
+                        instrument_id=instrument, notional=qty * intent.command.mark_price
                     )
                 self._bus.publish(IntentApproved(ts_event=now, ts_recv=now, approved=approved))
             case Denied() as denied:
@@ -160,14 +177,14 @@ class SafetyActor:
                     )
                 )
 
-    def _state_for(self, instrument: InstrumentId) -> GateState:
+    def _state_for(self, instrument: InstrumentId, now: int) -> GateState:
         tick_ns = self._tick_ns.get(instrument)
         return GateState(
-            halt_reasons=tuple(self._latch.view().reasons),
+            halt_reasons=self._halt.reasons,
             venue=self.venue_state(instrument.venue),
             exposures=self.exposures(),
-            tick_age_ns=None if tick_ns is None else self._clock.now_ns() - tick_ns,
-            resting=len(self._stray.get(instrument, {})),
+            tick_age_ns=None if tick_ns is None else now - tick_ns,
+            resting=len(self._stray.get(instrument, ())),
             bar_ns=self._bar_ns,
         )
 
@@ -175,16 +192,25 @@ class SafetyActor:
 
     def venue_state(self, venue: Venue) -> VenueState:
         """Return what the gate would see of *venue* now."""
-        book = self._venues.get(venue, _VenueBook())
+        book = self._venues.get(venue) or _VenueBook()
+        second_leg = ""
+        for instrument, text in self._second_legs.items():
+            if instrument.venue is venue:
+                second_leg = text
+                break
         return VenueState(
             protected=book.protected,
             equity=self._equity(venue),
             day_start_equity=book.day_start_equity,
             day_locked=book.day_locked,
+            account_doubt=book.account_doubt,
+            second_leg=second_leg,
         )
 
     def exposures(self) -> tuple[Exposure, ...]:
         """Return open positions, then reservations of entries that have no position yet."""
+        if not self._positions and not self._reservations:
+            return ()
         rows = [
             Exposure(
                 position_id=view.position_id,
@@ -217,6 +243,8 @@ class SafetyActor:
 
     def _equity(self, venue: Venue) -> Decimal | None:
         book = self._venues.get(venue)
+        if not self._positions:
+            return book.wallet if book else None
         here = {
             instrument: (view.qty * view.side.sign, view.entry_px_avg)
             for instrument, view in self._positions.items()
@@ -287,7 +315,7 @@ class SafetyActor:
     def on_position_opened(self, event: PositionOpened) -> None:
         """Count the position."""
         self._positions[event.position.instrument_id] = event.position
-        if event.position.adopted:
+        if event.position.adopted or event.position.restored:
             self._reservations.pop(event.position.position_id, None)
 
     def on_fill_booked(self, event: FillBooked) -> None:
@@ -330,10 +358,28 @@ class SafetyActor:
         self._book(event.venue).protected = True
         self._watch_day(event.venue)
 
+    def on_account_doubted(self, event: AccountDoubted) -> None:
+        """Refuse entries on a venue whose stream may have lost something (R12)."""
+        self._book(event.venue).account_doubt = event.reason
+
+    def on_account_confirmed(self, event: AccountConfirmed) -> None:
+        """Allow entries again: fills and snapshot have come."""
+        self._book(event.venue).account_doubt = ""
+
+    def on_second_leg_found(self, event: SecondLegFound) -> None:
+        """Refuse entries on a venue where a person trades against the bot in hedge mode (R41)."""
+        self._second_legs[event.instrument_id] = event.text
+
+    def on_second_leg_gone(self, event: SecondLegGone) -> None:
+        """Allow entries again: the bot sees all there is."""
+        self._second_legs.pop(event.instrument_id, None)
+
     def on_kill_switch_pulled(self, event: KillSwitchPulled) -> None:
         """Halt entries everywhere; only an operator lifts it (R73)."""
+        self._halt_all(f"kill switch by {event.operator}: {event.reason}")
+
+    def _halt_all(self, reason: str) -> None:
         now = self._clock.now_ns()
-        reason = f"kill switch by {event.operator}: {event.reason}"
         self._latch.set(reason, at_ns=now)
         self._bus.publish(EntriesHalted(ts_event=now, ts_recv=now, scope="all", reason=reason))
 

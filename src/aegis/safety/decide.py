@@ -7,6 +7,7 @@ written here and nowhere else.
 """
 
 from decimal import Decimal
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -42,13 +43,16 @@ class VenueState:
     What safety knows of one venue now. None is unknown.
 
     *equity* and *day_start_equity* in USDT; *day_locked* tells why entries stay off until the next
-    UTC day, "" when they do not.
+    UTC day, "" when they do not; *account_doubt* why the account is being asked anew; *second_leg*
+    what is open beside a position of the bot in hedge mode.
     """
 
     protected: bool
     equity: Decimal | None
     day_start_equity: Decimal | None
     day_locked: str
+    account_doubt: str = ""
+    second_leg: str = ""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -63,13 +67,22 @@ class GateState:
     bar_ns: int
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Check:
-    """What one guard saw: *seen* in words with values and units."""
+class Check(NamedTuple):
+    """
+    What one guard saw; *seen* is in words with values and units.
+
+    The words are put together when somebody reads them, not while an order waits.
+    """
 
     guard: str
     passed: bool
-    seen: str
+    words: str
+    values: tuple[object, ...] = ()
+
+    @property
+    def seen(self) -> str:
+        """Return what the guard saw."""
+        return self.words.format(*self.values)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -98,22 +111,24 @@ def gate(state: GateState, intent: TradeIntent, limits: Limits, now_ns: int) -> 
     command = intent.command
     if not isinstance(command, EnterPosition):
         return Verdict(outcome=Approved(intent), checks=())
+    instrument = command.request.instrument_id
     notional = (command.request.qty or ZERO) * command.mark_price
     checks = (
         _halt(state),
         _protected(state),
+        _account(state),
         _expiry(command, now_ns),
         _fresh(state, limits),
-        _alone(state, intent.instrument_id),
+        _alone(state, instrument),
         _no_stray_orders(state),
-        *_slots(state, intent.instrument_id.venue, limits),
+        *_slots(state, instrument.venue, limits),
         _drawdown(state.venue, limits),
-        _exposure(state, intent.instrument_id.venue, notional, limits),
+        _exposure(state, instrument.venue, notional, limits),
     )
-    refused = next((check for check in checks if not check.passed), None)
-    if refused is None:
-        return Verdict(outcome=Approved(intent), checks=checks)
-    return Verdict(outcome=Denied(guard=refused.guard, reason=refused.seen), checks=checks)
+    for check in checks:
+        if not check.passed:
+            return Verdict(outcome=Denied(guard=check.guard, reason=check.seen), checks=checks)
+    return Verdict(outcome=Approved(intent), checks=checks)
 
 
 def drawdown_pct(venue: VenueState) -> Decimal | None:
@@ -125,80 +140,102 @@ def drawdown_pct(venue: VenueState) -> Decimal | None:
     return (venue.day_start_equity - venue.equity) / venue.day_start_equity * 100
 
 
+# What is said of every entry that passes, once and for all.
+_NO_HALT: Final = Check("halt", True, "no halt")
+_STARTED: Final = Check("start", True, "start finished")
+_ACCOUNT_KNOWN: Final = Check("account", True, "account is known")
+_FREE: Final = Check("one_position", True, "instrument is free")
+_STRAY_WORDS: Final = "{} reduce-only orders of an earlier position rest there"
+_NO_STRAY: Final = Check("stray_orders", True, _STRAY_WORDS, (0,))
+
+
 def _halt(state: GateState) -> Check:
-    seen = "; ".join(state.halt_reasons) or "no halt"
-    return Check(guard="halt", passed=not state.halt_reasons, seen=seen)
+    reasons = state.halt_reasons
+    if not reasons:
+        return _NO_HALT
+    return Check("halt", False, "{}", ("; ".join(reasons),))
 
 
 def _protected(state: GateState) -> Check:
-    ready = state.venue.protected
-    seen = "start finished" if ready else "positions found at start are not all protected yet"
-    return Check(guard="start", passed=ready, seen=seen)
+    if state.venue.protected:
+        return _STARTED
+    return Check("start", False, "positions found at start are not all protected yet")
+
+
+def _account(state: GateState) -> Check:
+    doubt = state.venue.account_doubt
+    if doubt:
+        return Check("account", False, "account is being asked anew: {}", (doubt,))
+    if state.venue.second_leg:
+        return Check("account", False, "{}", (state.venue.second_leg,))
+    return _ACCOUNT_KNOWN
 
 
 def _expiry(command: EnterPosition, now_ns: int) -> Check:
     left_ns = command.expires_ns - now_ns
-    return Check(
-        guard="expiry", passed=left_ns > 0, seen=f"signal expires in {left_ns / 1e9:.1f} s"
-    )
+    return Check("expiry", left_ns > 0, "signal expires in {:.1f} s", (left_ns / 1e9,))
 
 
 def _fresh(state: GateState, limits: Limits) -> Check:
     limit_ns = limits.stale_after_ns + state.bar_ns
-    if state.tick_age_ns is None:
-        return Check(guard="freshness", passed=False, seen="no quote yet")
-    seen = f"newest data {state.tick_age_ns / 1e9:.1f} s old, limit {limit_ns / 1e9:.0f} s"
-    return Check(guard="freshness", passed=state.tick_age_ns <= limit_ns, seen=seen)
+    age_ns = state.tick_age_ns
+    if age_ns is None:
+        return Check("freshness", False, "no quote yet")
+    words = "newest data {:.1f} s old, limit {:.0f} s"
+    return Check("freshness", age_ns <= limit_ns, words, (age_ns / 1e9, limit_ns / 1e9))
 
 
 def _alone(state: GateState, instrument: InstrumentId) -> Check:
-    busy = [e for e in state.exposures if e.instrument_id == instrument]
-    seen = f"{instrument} is taken by {busy[0].position_id}" if busy else "instrument is free"
-    return Check(guard="one_position", passed=not busy, seen=seen)
+    for each in state.exposures:
+        if each.instrument_id == instrument:
+            taken = (instrument, each.position_id)
+            return Check("one_position", False, "{} is taken by {}", taken)
+    return _FREE
 
 
 def _no_stray_orders(state: GateState) -> Check:
-    seen = f"{state.resting} reduce-only orders of an earlier position rest there"
-    return Check(guard="stray_orders", passed=state.resting == 0, seen=seen)
+    if not state.resting:
+        return _NO_STRAY
+    return Check("stray_orders", False, _STRAY_WORDS, (state.resting,))
 
 
 def _slots(state: GateState, venue: Venue, limits: Limits) -> tuple[Check, Check]:
     total = len(state.exposures)
-    here = sum(1 for e in state.exposures if e.instrument_id.venue is venue)
+    here = sum(1 for e in state.exposures if e.instrument_id.venue is venue) if total else 0
+    total_max, here_max = limits.positions_max, limits.positions_max_per_venue
     return (
         Check(
-            guard="slots",
-            passed=total < limits.positions_max,
-            seen=f"{total} of {limits.positions_max} positions open or reserved",
+            "slots",
+            total < total_max,
+            "{} of {} positions open or reserved",
+            (total, total_max),
         ),
-        Check(
-            guard="venue_slots",
-            passed=here < limits.positions_max_per_venue,
-            seen=f"{here} of {limits.positions_max_per_venue} on {venue.value}",
-        ),
+        Check("venue_slots", here < here_max, "{} of {} on {}", (here, here_max, venue.value)),
     )
 
 
 def _drawdown(venue: VenueState, limits: Limits) -> Check:
     if venue.day_locked:
-        return Check(guard="daily_drawdown", passed=False, seen=venue.day_locked)
+        return Check("daily_drawdown", False, "{}", (venue.day_locked,))
     loss = drawdown_pct(venue)
     if loss is None:
-        return Check(guard="daily_drawdown", passed=False, seen="equity is unknown")
-    seen = f"down {loss:.2f} % today, limit {limits.daily_drawdown_max_pct} %"
-    return Check(guard="daily_drawdown", passed=loss < limits.daily_drawdown_max_pct, seen=seen)
+        return Check("daily_drawdown", False, "equity is unknown")
+    limit = limits.daily_drawdown_max_pct
+    return Check("daily_drawdown", loss < limit, "down {:.2f} % today, limit {} %", (loss, limit))
 
 
 def _exposure(state: GateState, venue: Venue, proposed: Decimal, limits: Limits) -> Check:
     equity = state.venue.equity
     if equity is None or not equity.is_finite() or equity <= 0:
-        return Check(guard="exposure", passed=False, seen=f"equity was {equity} USDT")
+        return Check("exposure", False, "equity was {} USDT", (equity,))
     if not proposed.is_finite() or proposed <= 0:
-        return Check(guard="exposure", passed=False, seen=f"notional asked was {proposed} USDT")
-    here = [e.notional for e in state.exposures if e.instrument_id.venue is venue]
-    if any(notional is None for notional in here):
-        return Check(guard="exposure", passed=False, seen="a position's mark price is unknown")
-    total = sum((n for n in here if n is not None), proposed)
+        return Check("exposure", False, "notional asked was {} USDT", (proposed,))
+    total = proposed
+    for each in state.exposures:
+        if each.instrument_id.venue is venue:
+            if each.notional is None:
+                return Check("exposure", False, "a position's mark price is unknown")
+            total += each.notional
     limit = equity * limits.exposure_max_pct / 100
-    seen = f"notional would be {total:.2f} USDT, limit {limit:.2f} USDT"
-    return Check(guard="exposure", passed=total <= limit, seen=seen)
+    words = "notional would be {:.2f} USDT, limit {:.2f} USDT"
+    return Check("exposure", total <= limit, words, (total, limit))

@@ -10,10 +10,12 @@ repr. The files: `knob` how one is declared, `config` all of them, `rules` what 
 
 from aegis.settings.config import AegisConfig
 from aegis.settings.knob import default_of, describe
-from aegis.settings.rules import check
-from aegis.settings.secrets import SECRET_NAMES, Secrets, read_secrets
+from aegis.settings.ladder import parse_ladder
+from aegis.settings.rules import check, url_problem
+from aegis.settings.secrets import SECRET_NAMES, Secrets, key_names, read_secrets
 from aegis.settings.sources import (
     ENV_PREFIX,
+    LIVE_SWITCH,
     NOT_SHOWN,
     Origin,
     Resolved,
@@ -28,9 +30,13 @@ __all__ = [
     "default_of",
     "describe",
     "ENV_PREFIX",
+    "LIVE_SWITCH",
+    "key_names",
+    "url_problem",
     "NOT_SHOWN",
     "Origin",
     "Resolved",
+    "parse_ladder",
     "parse_value",
     "resolve",
     "state_path",

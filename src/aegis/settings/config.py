@@ -89,8 +89,13 @@ class AegisConfig:
         high=Decimal(5),
         why="loss at the stop of one position (R26)",
     )
-    leverage: int = knob(
-        5, unit="x", low=1, high=50, why="set and read back before every entry (R28)"
+    leverage: int = knob(5, unit="x", low=1, high=50, why="set and read back before an entry (R28)")
+    leverage_fresh_s: float = knob(
+        300.0,
+        unit="s",
+        low=0.0,
+        high=3600.0,
+        why="a leverage read back is good for so long, unless the venue tells otherwise (R28)",
     )
     position_notional_max: Decimal = knob(
         Decimal(20000),
@@ -169,16 +174,92 @@ class AegisConfig:
         why="the venue is asked for everything so often while something is open there (R88)",
     )
 
+    # Moving stops and taking parts; all off at 0 or empty (docs/protection.md)
+    break_even_r: float = knob(
+        0.0,
+        unit="R",
+        low=0.0,
+        high=20.0,
+        why="profit at which the stop goes to the entry price plus both fees; 0: never (R54)",
+    )
+    trail_start_r: float = knob(
+        0.0,
+        unit="R",
+        low=0.0,
+        high=20.0,
+        why="profit from which the stop follows the mark price; 0: never (R50)",
+    )
+    trail_distance_r: float = knob(
+        1.0, unit="R", low=0.05, high=20.0, why="how far behind the best mark it follows (R50)"
+    )
+    trail_step_r: float = knob(
+        0.1,
+        unit="R",
+        low=0.0,
+        high=10.0,
+        why="a smaller improvement does not move the trailing stop (R50)",
+    )
+    trail_interval_s: float = knob(
+        5.0,
+        unit="s",
+        low=0.0,
+        high=3600.0,
+        why="the trailing stop moves at most once in so long (R50)",
+    )
+    ladder: tuple[str, ...] = knob(
+        (),
+        unit="r:fraction",
+        why="at a profit of r, close that fraction of the initial quantity, each once (R53)",
+    )
+
     # Venue connections
-    binance_url: str = knob("", unit="URL", why="REST base; empty: the twin of this process")
-    binance_ws_url: str = knob("", unit="URL", why="stream base; empty: from binance_url")
-    bybit_url: str = knob("", unit="URL", why="REST base; empty: the twin of this process")
-    bybit_ws_url: str = knob("", unit="URL", why="stream base; empty: from bybit_url")
+    testnet: tuple[str, ...] = knob(
+        (),
+        unit="names",
+        why="trade the test environment of these exchanges, and nothing else; empty: paper mode, "
+        "or what --dry-run, --testnet or --live says",
+    )
+    binance_url: str = knob(
+        "", unit="URL", why="REST base of dry run, testnet and live; empty: the venue's own"
+    )
+    binance_ws_url: str = knob(
+        "", unit="URL", why="stream base; empty: the venue's own, or that of binance_url"
+    )
+    binance_order_ws_url: str = knob(
+        "", unit="URL", why="order entry base; empty: the venue's own, or that of binance_url"
+    )
+    bybit_url: str = knob(
+        "", unit="URL", why="REST base of dry run, testnet and live; empty: the venue's own"
+    )
+    bybit_ws_url: str = knob(
+        "", unit="URL", why="stream base; empty: the venue's own, or that of bybit_url"
+    )
+    bybit_order_ws_url: str = knob(
+        "", unit="URL", why="order entry base; empty: the venue's own, or that of bybit_url"
+    )
     request_timeout_s: float = knob(
         10.0, unit="s", low=0.5, high=60.0, why="REST calls that only read"
     )
     order_timeout_s: float = knob(
         2.0, unit="s", low=0.2, high=30.0, why="REST calls that place, cancel or amend"
+    )
+    order_entry: str = choice(
+        "ws",
+        ("ws", "rest"),
+        why="how orders go out: the venue's order socket with REST as the fall-back, or REST alone",
+    )
+    websocket_client: str = choice(
+        "picows",
+        ("picows", "websockets"),
+        why="what carries the streams: picows is written in C, websockets in Python "
+        "(docs/speed.md)",
+    )
+    protective_weight_pct: int = knob(
+        25,
+        unit="% of the limit",
+        low=0,
+        high=80,
+        why="of each request limit, kept for stops, closes, cancels and what resolves them (R31)",
     )
     recv_window_ms: int = knob(
         5000, unit="ms", low=500, high=60_000, why="how old a signed request may be"
@@ -224,6 +305,21 @@ class AegisConfig:
         "INFO", ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR"), why="least level shown"
     )
     log_file: str = knob("", unit="path", why="also write the log there; empty: only stderr")
+
+    # A person's commands
+    control_port: int = knob(
+        0,
+        unit="port",
+        low=0,
+        high=65_535,
+        why="of the control API on 127.0.0.1; 0 takes a free one, told in the log (R85)",
+    )
+    manual_close_enabled: bool = knob(
+        False,
+        unit="true or false",
+        why="whether `aegis close` may close a position; it needs AEGIS_CONTROL_TOKEN as well "
+        "(R63)",
+    )
 
     # Paper mode
     paper_balance: Decimal = knob(

@@ -1,6 +1,7 @@
 """What a config must fulfil: types and ranges of each knob, then what must fit together."""
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,12 +9,16 @@ import attrs
 
 from aegis.core.errors import Problem
 from aegis.settings.knob import TIMEFRAMES, VENUES, default_of, describe
+from aegis.settings.ladder import parse_ladder
 
 if TYPE_CHECKING:
     # A config checks itself when it is made, so at run time the import goes the other way.
     from aegis.settings.config import AegisConfig
 
 _INT_AS_FLOAT_MAX: Final = 2**53
+
+Require = Callable[[bool, str, str, str], None]
+"""What must hold, the knob it is about, what is allowed, and the fix."""
 
 
 def check(config: "AegisConfig") -> list[Problem]:
@@ -58,15 +63,28 @@ def _check_one(attribute: "attrs.Attribute[Any]", value: object) -> Problem | No
     return None
 
 
-def _check_together(config: "AegisConfig") -> list[Problem]:
-    problems: list[Problem] = []
+class _Checking:
+    """Collects what *config* does not fulfil."""
 
-    def require(ok: bool, name: str, allowed: str, fix: str) -> None:
+    def __init__(self, config: "AegisConfig") -> None:
+        self._config = config
+        self.problems: list[Problem] = []
+
+    def require(self, ok: bool, name: str, allowed: str, fix: str) -> None:
+        """Note a problem of the knob *name* unless it is *ok*."""
         if not ok:
-            problems.append(
-                Problem(name=name, value=getattr(config, name), allowed=allowed, fix=fix)
-            )
+            value = getattr(self._config, name)
+            self.problems.append(Problem(name=name, value=value, allowed=allowed, fix=fix))
 
+
+def _check_together(config: "AegisConfig") -> list[Problem]:
+    checking = _Checking(config)
+    _check_names(config, checking.require)
+    _check_limits(config, checking.require)
+    return [*checking.problems, *_ladder_problems(config), *_url_problems(config)]
+
+
+def _check_names(config: "AegisConfig", require: Require) -> None:
     known = ", ".join(TIMEFRAMES)
     require(
         set(config.venues) <= set(VENUES), "venues", "binance, bybit", "remove the unknown name"
@@ -87,6 +105,9 @@ def _check_together(config: "AegisConfig") -> list[Problem]:
             "venue symbols of USDT perpetuals like BTCUSDT",
             f"mend {symbol!r}",
         )
+
+
+def _check_limits(config: "AegisConfig", require: Require) -> None:
     for low, high in (
         ("ema_fast_period", "ema_slow_period"),
         ("higher_ema_fast_period", "higher_ema_slow_period"),
@@ -107,15 +128,55 @@ def _check_together(config: "AegisConfig") -> list[Problem]:
         f"at most positions_max ({config.positions_max})",
         "lower it or raise positions_max",
     )
-    for name in ("binance_url", "bybit_url"):
-        url = getattr(config, name)
-        require(
-            url == "" or url.startswith(("http://", "https://")),
-            name,
-            "http(s)://host",
-            "add http://",
-        )
-    for name in ("binance_ws_url", "bybit_ws_url"):
-        url = getattr(config, name)
-        require(url == "" or url.startswith(("ws://", "wss://")), name, "ws(s)://host", "add ws://")
+    require(
+        set(config.testnet) <= set(config.venues),
+        "testnet",
+        f"among venues ({', '.join(config.venues)})",
+        "add it to venues, or remove it",
+    )
+    require(
+        config.state_dir.strip() != "",
+        "state_dir",
+        "a path",
+        "name a folder, or leave it out for the default",
+    )
+    require(
+        2 * config.paper_latency_ms / 1000 < config.order_timeout_s,
+        "paper_latency_ms",
+        f"below half of order_timeout_s ({config.order_timeout_s} s): it is one way",
+        "lower paper_latency_ms or raise order_timeout_s",
+    )
+
+
+def _ladder_problems(config: "AegisConfig") -> list[Problem]:
+    allowed = "rungs r:fraction, r rising and below target_r, fractions adding up to at most 1"
+    try:
+        rungs = parse_ladder(config.ladder)
+    except ValueError as problem:
+        return [Problem(name="ladder", value=config.ladder, allowed=allowed, fix=str(problem))]
+    beyond = [r for r, _ in rungs if r >= Decimal(repr(config.target_r))]
+    if not beyond:
+        return []
+    fix = f"the rung at {beyond[0]} R is not below target_r ({config.target_r})"
+    return [Problem(name="ladder", value=config.ladder, allowed=allowed, fix=fix)]
+
+
+def _url_problems(config: "AegisConfig") -> list[Problem]:
+    problems: list[Problem] = []
+    for venue in VENUES:
+        for name in (f"{venue}_url", f"{venue}_ws_url", f"{venue}_order_ws_url"):
+            scheme = "http" if name == f"{venue}_url" else "ws"
+            problem = url_problem(name, getattr(config, name), scheme)
+            if problem is not None:
+                problems.append(problem)
     return problems
+
+
+def url_problem(name: str, url: str, scheme: str) -> Problem | None:
+    """Return what is wrong with *url*, the value of *name*; "" and ``scheme(s)://host`` stand."""
+    host = url.removeprefix(f"{scheme}s://").removeprefix(f"{scheme}://")
+    if url == "" or (host != url and host.strip("/")):
+        return None
+    return Problem(
+        name=name, value=url, allowed=f"{scheme}(s)://host", fix=f"add {scheme}:// and the host"
+    )

@@ -5,7 +5,18 @@ from typing import Final
 
 import attrs
 
-SECRET_NAMES: Final = ("BINANCE_API_KEY", "BINANCE_API_SECRET", "BYBIT_API_KEY", "BYBIT_API_SECRET")
+SECRET_NAMES: Final = (
+    "BINANCE_API_KEY",
+    "BINANCE_API_SECRET",
+    "BYBIT_API_KEY",
+    "BYBIT_API_SECRET",
+    "BINANCE_TESTNET_API_KEY",
+    "BINANCE_TESTNET_API_SECRET",
+    "BYBIT_TESTNET_API_KEY",
+    "BYBIT_TESTNET_API_SECRET",
+    "AEGIS_CONTROL_TOKEN",
+)
+"""The plain names are of real accounts; a key of one environment is never tried in the other."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -16,6 +27,12 @@ class Secrets:
     binance_api_secret: str = ""
     bybit_api_key: str = ""
     bybit_api_secret: str = ""
+    binance_testnet_api_key: str = ""
+    binance_testnet_api_secret: str = ""
+    bybit_testnet_api_key: str = ""
+    bybit_testnet_api_secret: str = ""
+    aegis_control_token: str = ""
+    """Of the control API: without it nothing acts there (R85)."""
 
     def __repr__(self) -> str:
         return "Secrets(...)"
@@ -29,3 +46,9 @@ def read_secrets(dotenv: Mapping[str, str], environ: Mapping[str, str]) -> Secre
     """Return the API keys; the environment wins over .env."""
     merged = {**dotenv, **environ}
     return Secrets(**{name.lower(): merged.get(name, "").strip() for name in SECRET_NAMES})
+
+
+def key_names(venue: str, *, testnet: bool) -> tuple[str, str]:
+    """Return the variables that hold key and secret of *venue* (``binance`` or ``bybit``)."""
+    middle = "TESTNET_" if testnet else ""
+    return f"{venue.upper()}_{middle}API_KEY", f"{venue.upper()}_{middle}API_SECRET"

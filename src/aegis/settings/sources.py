@@ -14,6 +14,8 @@ from aegis.settings.knob import default_of, describe
 from aegis.settings.secrets import SECRET_NAMES
 
 ENV_PREFIX: Final = "AEGIS_"
+LIVE_SWITCH: Final = "AEGIS_LIVE"
+"""No setting: what a person says to a --live start, and never in config.py or a flag."""
 NOT_SHOWN: Final = "(not shown)"
 
 
@@ -95,7 +97,7 @@ def resolve(
                 origins[name] = "config.py"
     for origin, source in ((".env", dotenv), ("environment", environ)):
         for key in sorted(source):
-            if not key.startswith(ENV_PREFIX):
+            if not key.startswith(ENV_PREFIX) or key == LIVE_SWITCH or key in SECRET_NAMES:
                 continue
             name = key[len(ENV_PREFIX) :].lower()
             if name not in fields:

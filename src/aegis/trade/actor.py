@@ -16,7 +16,10 @@ from aegis.core.ids import IdSource
 from aegis.core.latch import HaltView
 from aegis.core.supervise import Supervisor
 from aegis.model.account import OrderReport, VenueSnapshot
+from aegis.model.booked import BookedSince
 from aegis.model.events import (
+    AccountConfirmed,
+    AccountDoubted,
     BalanceReported,
     EntriesHalted,
     EntriesResumed,
@@ -27,6 +30,10 @@ from aegis.model.events import (
     MarketTick,
     OrderReported,
     PositionReported,
+    ProtectionChanged,
+    ProtectionConfirmed,
+    RequestsPaused,
+    RequestsResumed,
     SignalRaised,
     SnapshotReported,
     SnapshotWanted,
@@ -37,6 +44,7 @@ from aegis.model.intent import CancelProtection, EnterPosition, SetPositionProte
 from aegis.model.order import OrderRequest, Purpose
 from aegis.model.order_id import PositionIds, client_order_id
 from aegis.model.ports import VenueGateway
+from aegis.model.restored import OpenBook
 from aegis.settings import AegisConfig
 from aegis.trade.book import Book
 from aegis.trade.executor import VenueExecutor
@@ -52,6 +60,7 @@ from aegis.trade.facts import (
 )
 from aegis.trade.known import Known
 from aegis.trade.once import Once
+from aegis.trade.resume import Resumption
 from aegis.trade.signals import SignalDesk
 from aegis.trade.voice import TradeVoice
 
@@ -59,6 +68,7 @@ STEADY_LOOK: Final = "steady look"
 """Why the snapshots at a steady pace are taken; people are not told of each."""
 FILLS_PATIENCE_S: Final = 0.3
 FILLS_RETRY_S: Final = 2.0
+FILLS_ASKS_MAX: Final = 30
 """Executions may come after the order's own report; so long they are waited for."""
 MISMATCH_PATIENCE_S: Final = 2.0
 """A position report may overtake its fills; only a lasting difference is asked about."""
@@ -95,10 +105,12 @@ class TradeActor:
         self._open_intents: dict[str, TradeIntent] = {}
         self._entry_intents: dict[str, str] = {}
         self._reported_qty: dict[InstrumentId, Decimal] = {}
+        self._told_flat: set[InstrumentId] = set()
         self._doubts: set[InstrumentId] = set()
         self._lacking: set[str] = set()
         self._reconcile_s = config.reconcile_interval_s
         self._funding_seen: Once[tuple[Venue, str]] = Once()
+        self._resumption = Resumption(bus, clock, self.book, self, supervisor)
         self.executors: Final = {
             venue: VenueExecutor(
                 gateway,
@@ -117,6 +129,24 @@ class TradeActor:
         for venue, executor in self.executors.items():
             executor.start()
             self._later(self._reconcile_s, partial(self._look_again, venue))
+
+    def leave(self, left: OpenBook, installation: str) -> None:
+        """Take what earlier runs left open; each venue's part goes on when it is reached."""
+        self._resumption.leave(left, installation)
+        for key in left.funding_ids:
+            _ = self._funding_seen.is_new(key)
+
+    def heard_ns(self, venue: Venue) -> int | None:
+        """Return until when earlier runs heard of *venue*; None when nothing is to be resumed."""
+        return self._resumption.heard_ns(venue)
+
+    def resume(self, gateway: VenueGateway, booked: BookedSince) -> None:
+        """Go on with what was left there, by what the venue *booked* since, once (R49, R88)."""
+        self._publish(self._resumption.resume(gateway, booked))
+
+    def take_booked(self, booked: BookedSince) -> None:
+        """Book what happened at a venue before its stream was open."""
+        self._resumption.tell(booked)
 
     def _look_again(self, venue: Venue) -> None:
         # A message may be lost on a stream that stays open: only asking finds that (R88).
@@ -142,8 +172,14 @@ class TradeActor:
         bus.subscribe(SignalRaised, self.on_signal_raised)
         bus.subscribe(IntentApproved, self.on_intent_approved, critical=True)
         bus.subscribe(IntentDenied, self.on_intent_denied)
+        bus.subscribe(RequestsPaused, self.on_requests_paused)
+        bus.subscribe(RequestsResumed, self.on_requests_resumed)
         bus.subscribe(EntriesHalted, self.on_entries_halted)
         bus.subscribe(EntriesResumed, self.on_entries_resumed)
+        bus.subscribe(ProtectionConfirmed, self.book.stop_causes.on_told)
+        bus.subscribe(ProtectionChanged, self.book.stop_causes.on_told)
+        bus.subscribe(AccountDoubted, self.on_account_doubted, critical=True)
+        bus.subscribe(AccountConfirmed, self.on_account_confirmed, critical=True)
 
     # --- what is known ---------------------------------------------------------------------------
 
@@ -168,12 +204,12 @@ class TradeActor:
     def on_intent_approved(self, event: IntentApproved) -> None:
         """Enter the order into the book and hand the intent to the venue's executor."""
         intent = event.approved.intent
-        command = intent.command
+        command, instrument = intent.command, intent.instrument_id
         self._open_intents[intent.intent_id] = intent
         if isinstance(command, EnterPosition):
-            if self.book.is_busy(intent.instrument_id):
+            if self.book.is_busy(instrument):
                 # A position was found there after the signal was sized: nothing may be added.
-                reason = f"{intent.instrument_id} became busy before the entry could leave"
+                reason = f"{instrument} became busy before the entry could leave"
                 self._on_entry_failed(intent, reason)
                 return
             self.book.register_entry(
@@ -194,7 +230,7 @@ class TradeActor:
                 )
                 return
             self.book.register(command.request, intent.position_id, intent.trace_id)
-        self.executors[intent.instrument_id.venue].submit(event.approved)
+        self.executors[instrument.venue].submit(event.approved)
 
     def on_entries_halted(self, event: EntriesHalted) -> None:
         """Hold a venue's queued entries when its day is locked; the latch holds all of them."""
@@ -202,11 +238,37 @@ class TradeActor:
             if event.scope == venue.value:
                 executor.hold_entries(event.reason)
 
+    def on_requests_paused(self, event: RequestsPaused) -> None:
+        """Let a venue's entries wait for its request limits, or for the clock (R31)."""
+        executor = self.executors.get(event.venue)
+        if executor is not None:
+            executor.pause_entries(event.reason, event.wait_s)
+
+    def on_requests_resumed(self, event: RequestsResumed) -> None:
+        """Let a venue's entries leave again."""
+        executor = self.executors.get(event.venue)
+        if executor is not None:
+            executor.resume_entries()
+
     def on_entries_resumed(self, event: EntriesResumed) -> None:
         """Let a venue's entries leave again."""
         for venue, executor in self.executors.items():
             if event.scope == venue.value:
                 executor.hold_entries("")
+
+    def on_account_doubted(self, event: AccountDoubted) -> None:
+        """Hold a venue's queued entries until it was asked anew (R12)."""
+        self._doubt(event.venue, event.reason)
+
+    def on_account_confirmed(self, event: AccountConfirmed) -> None:
+        """Let a venue's entries leave again."""
+        self._doubt(event.venue, "")
+
+    def _doubt(self, venue: Venue, reason: str) -> None:
+        # A venue that could not be brought up has no executor, yet its stream may still be heard.
+        executor = self.executors.get(venue)
+        if executor is not None:
+            executor.doubt_account(reason)
 
     def on_intent_denied(self, event: IntentDenied) -> None:
         """Nothing was reserved here; the denial is the intent's end."""
@@ -245,6 +307,8 @@ class TradeActor:
     def _complete(self, intent: TradeIntent, *, ok: bool, outcome: str, refusal: str) -> None:
         if self._open_intents.pop(intent.intent_id, None) is None:
             return
+        if ok and isinstance(intent.command, SetPositionProtection):
+            self.book.stop_causes.on_set(intent.command)
         now = self._clock.now_ns()
         self._voice.completed(intent, ok=ok, outcome=outcome, refusal=refusal, now=now)
 
@@ -253,6 +317,7 @@ class TradeActor:
     def on_order_reported(self, event: OrderReported) -> None:
         """Move our order forward; fills the venue counts and nobody told are asked for."""
         report = event.report
+        self.book.stop_causes.on_order(report)
         self._publish(self.book.on_report(report))
         order_id = report.client_order_id
         if self.book.lacks_fills(order_id) and order_id not in self._lacking:
@@ -260,12 +325,13 @@ class TradeActor:
             venue = report.instrument_id.venue
             self._later(FILLS_PATIENCE_S, partial(self._ask_for_fills, venue, order_id))
 
-    def _ask_for_fills(self, venue: Venue, order_id: str) -> None:
+    def _ask_for_fills(self, venue: Venue, order_id: str, asks: int = 1) -> None:
         self._lacking.discard(order_id)
-        if self.book.lacks_fills(order_id):
+        # What a minute of asking did not bring is left to the steady look.
+        if self.book.lacks_fills(order_id) and asks <= FILLS_ASKS_MAX:
             self.ask_snapshot(venue, f"fills of {order_id} did not arrive")
             self._lacking.add(order_id)
-            self._later(FILLS_RETRY_S, partial(self._ask_for_fills, venue, order_id))
+            self._later(FILLS_RETRY_S, partial(self._ask_for_fills, venue, order_id, asks + 1))
 
     def is_known(self, request: OrderRequest) -> bool:
         """Say whether the venue's word about *request* came by another way meanwhile."""
@@ -289,6 +355,10 @@ class TradeActor:
         report = event.report
         instrument = report.instrument_id
         self._reported_qty[instrument] = report.qty_signed
+        if report.qty_signed == 0:
+            self._told_flat.add(instrument)
+        else:
+            self._told_flat.discard(instrument)
         if report.qty_signed == self._own_qty(instrument) or instrument in self._doubts:
             return
         self._doubts.add(instrument)
@@ -323,10 +393,12 @@ class TradeActor:
         for instrument, report in reports.items():
             self._reported_qty[instrument] = report.qty_signed
             self._known.on_position(report)
-        facts = self.book.reconcile(snapshot.venue, reports, self._clock.now_ns())
+        now = self._clock.now_ns()
+        facts = self.book.reconcile(snapshot.venue, reports, now, self._told_flat)
         self._publish(facts)
-        if any(isinstance(fact, Mismatch) for fact in facts):
-            self.ask_snapshot(snapshot.venue, "positions differed", 1.0)
+        waits_s = [fact.again_s for fact in facts if isinstance(fact, Mismatch)]
+        if waits_s:
+            self.ask_snapshot(snapshot.venue, "positions differed", min(waits_s))
 
     # --- facts become events ---------------------------------------------------------------------
 
@@ -334,7 +406,8 @@ class TradeActor:
         now = self._clock.now_ns()
         for fact in facts:
             match fact:
-                case Opened():
+                case Opened(position=position):
+                    self._told_flat.discard(position.instrument_id)
                     self._voice.opened(fact, now)
                 case Booked():
                     self._voice.booked(fact, now)
@@ -349,7 +422,7 @@ class TradeActor:
                     self._voice.closed(fact, now)
                 case Mismatch():
                     self._voice.mismatch(fact, now)
-                    self.ask_snapshot(fact.instrument_id.venue, fact.action, 1.0)
+                    self.ask_snapshot(fact.instrument_id.venue, fact.action, fact.again_s)
 
     def _on_entry_failed(self, intent: TradeIntent, reason: str) -> None:
         now = self._clock.now_ns()

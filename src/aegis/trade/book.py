@@ -6,7 +6,7 @@ counted once, a report only moves an order forward, a position ends only when th
 its entry can fill no more (R32 to R34, R60).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from decimal import Decimal
 from typing import Final
 
@@ -16,8 +16,16 @@ from aegis.model.account import OrderReport, PositionReport
 from aegis.model.fill import Fill
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.money import ZERO
-from aegis.model.order import Order, OrderRequest, OrderStatus, PositionSide, Purpose
+from aegis.model.order import (
+    Order,
+    OrderRequest,
+    OrderSide,
+    OrderStatus,
+    PositionSide,
+    Purpose,
+)
 from aegis.model.position import CloseCause, Position, PositionView, ProtectionPlan
+from aegis.trade.entry import Entry, slippage_of
 from aegis.trade.facts import (
     Advanced,
     Booked,
@@ -29,29 +37,8 @@ from aegis.trade.facts import (
     Opened,
     cause_of,
 )
-
-VOTES_APART_NS: Final = 250_000_000
-"""Two snapshots closer than this in market time are one opinion: their queries overlapped."""
-
-
-@attrs.define(slots=True, kw_only=True)
-class _Entry:
-    """What an entry needs to become a position; kept until the entry is terminal."""
-
-    order: Order
-    side: PositionSide
-    plan: ProtectionPlan
-    leverage: int
-    signal_price: Decimal
-
-
-@attrs.frozen(slots=True)
-class _Vote:
-    """One complete snapshot that disagreed: what either side said, and when first."""
-
-    ours: Decimal
-    theirs: Decimal
-    at_ns: int
+from aegis.trade.reconcile import Vote, reconcile
+from aegis.trade.stop_causes import StopCauses
 
 
 @attrs.define(slots=True)
@@ -61,11 +48,14 @@ class Book:
     new_position_id: Callable[[], str]
     orders: dict[str, Order] = attrs.field(factory=dict)
     positions: dict[InstrumentId, Position] = attrs.field(factory=dict)
-    _entries: dict[InstrumentId, _Entry] = attrs.field(factory=dict)
-    _early: dict[InstrumentId, list[Fill]] = attrs.field(factory=dict)
-    _last_cause: dict[InstrumentId, CloseCause] = attrs.field(factory=dict)
-    _votes: dict[InstrumentId, _Vote] = attrs.field(factory=dict)
-    _recent_fill_ids: dict[InstrumentId, dict[str, None]] = attrs.field(factory=dict)
+    entries: dict[InstrumentId, Entry] = attrs.field(factory=dict)
+    early: dict[InstrumentId, list[Fill]] = attrs.field(factory=dict)
+    last_cause: dict[InstrumentId, CloseCause] = attrs.field(factory=dict)
+    votes: dict[InstrumentId, Vote] = attrs.field(factory=dict)
+    recent_fill_ids: dict[InstrumentId, dict[str, None]] = attrs.field(factory=dict)
+    stop_causes: StopCauses = attrs.field(
+        init=False, default=attrs.Factory(lambda self: StopCauses(self.has_position), True)
+    )
 
     # --- our own orders --------------------------------------------------------------------------
 
@@ -89,17 +79,82 @@ class Book:
     ) -> Order:
         """Enter an entry order; one opening per instrument at a time (R36)."""
         instrument = request.instrument_id
-        assert instrument not in self._entries, f"{instrument} has an entry under way"
+        assert instrument not in self.entries, f"{instrument} has an entry under way"
         assert instrument not in self.positions, f"{instrument} has a position"
         order = self.register(request, position_id, trace_id)
-        self._entries[instrument] = _Entry(
+        self.entries[instrument] = Entry(
             order=order, side=side, plan=plan, leverage=leverage, signal_price=signal_price
         )
         return order
 
+    def restore_entry(
+        self,
+        request: OrderRequest,
+        *,
+        position_id: str,
+        trace_id: str,
+        plan: ProtectionPlan | None = None,
+        leverage: int | None = None,
+        signal_price: Decimal | None = None,
+        fills: Iterable[Fill] = (),
+    ) -> Order:
+        """Enter an entry of an earlier run whose end is not known; *fills* were counted already."""
+        order = self.register(request, position_id, trace_id)
+        order.advance(OrderStatus.UNKNOWN)
+        for fill in fills:
+            order.add_fill(fill.fill_id, fill.last_qty, fill.last_px)
+        self.entries[request.instrument_id] = Entry(
+            order=order,
+            side=PositionSide.LONG if request.side is OrderSide.BUY else PositionSide.SHORT,
+            plan=plan,
+            leverage=leverage,
+            signal_price=signal_price,
+            restored=True,
+        )
+        return order
+
+    def restore_position(self, position: Position, cause: CloseCause | None) -> None:
+        """Take over an open position of an earlier run; *cause* of its newest closing fill."""
+        instrument = position.instrument_id
+        assert instrument not in self.positions, f"{instrument} has a position"
+        self.positions[instrument] = position
+        if cause is not None:
+            self.last_cause[instrument] = cause
+
+    def restore_fill_ids(self, known: Iterable[tuple[InstrumentId, str]]) -> None:
+        """Count no fill again that an earlier run has booked."""
+        for instrument, fill_id in known:
+            self.recent_fill_ids.setdefault(instrument, {})[fill_id] = None
+
+    def knows_fill(self, fill: Fill) -> bool:
+        """Say whether *fill* was counted, or waits to be."""
+        return self._seen(fill)
+
+    def end_if_flat(self, instrument: InstrumentId) -> list[Fact]:
+        """End a restored position whose last fill was booked and whose end was not."""
+        position = self.positions.get(instrument)
+        return [] if position is None else self._close_if_flat(position)
+
+    def entries_of(self, venue: Venue) -> list[OrderRequest]:
+        """Return the entry orders under way on *venue*."""
+        return [e.order.request for i, e in self.entries.items() if i.venue is venue]
+
+    def is_entry_settled(self, request: OrderRequest) -> bool:
+        """Say whether *request* is an entry under way no longer."""
+        entry = self.entries.get(request.instrument_id)
+        return entry is None or entry.order.request is not request
+
+    def has_entry(self, instrument: InstrumentId) -> bool:
+        """Say whether an entry is under way there."""
+        return instrument in self.entries
+
+    def has_position(self, instrument: InstrumentId) -> bool:
+        """Say whether a position is open there."""
+        return instrument in self.positions
+
     def is_busy(self, instrument: InstrumentId) -> bool:
         """Say whether an entry is under way or a position is open there."""
-        return instrument in self._entries or instrument in self.positions
+        return instrument in self.entries or instrument in self.positions
 
     def on_submitted(self, client_order_id: str) -> None:
         """Note that the request left."""
@@ -144,7 +199,7 @@ class Book:
 
     def is_active(self, venue: Venue) -> bool:
         """Say whether a position is open or an entry under way on *venue*."""
-        return any(i.venue is venue for i in (*self.positions, *self._entries))
+        return any(i.venue is venue for i in (*self.positions, *self.entries))
 
     def lacks_fills(self, client_order_id: str) -> bool:
         """Say whether the venue counts more filled of this order than fills have come."""
@@ -158,7 +213,7 @@ class Book:
         instrument = fill.instrument_id
         if self._seen(fill):
             return []
-        entry = self._entries.get(instrument)
+        entry = self.entries.get(instrument)
         if entry is not None and fill.client_order_id == entry.order.request.client_order_id:
             return self._entry_fill(entry, fill, now_ns)
         position = self.positions.get(instrument)
@@ -167,22 +222,22 @@ class Book:
             return self._stranger(fill, position)
         if position is None or fill.last_qty > position.qty:
             # The closing fill overtook an opening one: wait for it.
-            self._early.setdefault(instrument, []).append(fill)
+            self.early.setdefault(instrument, []).append(fill)
             return [] if entry is not None else self._stranger(fill, position)
         return [*self._exit_fill(position, fill), *self._retry_early(instrument, now_ns)]
 
     def _seen(self, fill: Fill) -> bool:
-        seen = self._recent_fill_ids.setdefault(fill.instrument_id, {})
-        early = self._early.get(fill.instrument_id, ())
+        seen = self.recent_fill_ids.setdefault(fill.instrument_id, {})
+        early = self.early.get(fill.instrument_id, ())
         return fill.fill_id in seen or any(fill.fill_id == other.fill_id for other in early)
 
     def _remember(self, fill: Fill) -> None:
-        seen = self._recent_fill_ids.setdefault(fill.instrument_id, {})
+        seen = self.recent_fill_ids.setdefault(fill.instrument_id, {})
         seen[fill.fill_id] = None
         while len(seen) > _FILL_IDS_KEPT:
             del seen[next(iter(seen))]
 
-    def _entry_fill(self, entry: _Entry, fill: Fill, now_ns: int) -> list[Fact]:
+    def _entry_fill(self, entry: Entry, fill: Fill, now_ns: int) -> list[Fact]:
         instrument = fill.instrument_id
         position = self.positions.get(instrument)
         if fill.side is not entry.side.entry_side:
@@ -198,6 +253,7 @@ class Book:
                 opened_ns=now_ns,
                 leverage=entry.leverage,
                 signal_price=entry.signal_price,
+                restored=entry.restored,
             )
             self.positions[instrument] = position
         self._remember(fill)
@@ -221,8 +277,8 @@ class Book:
         if order is not None:
             order.add_fill(fill.fill_id, fill.last_qty, fill.last_px)
             progress = self._advance_by_fills(order)
-        cause = cause_of(fill, position.position_id)
-        self._last_cause[fill.instrument_id] = cause
+        cause = self.stop_causes.cause_of(fill) or cause_of(fill, position.position_id)
+        self.last_cause[fill.instrument_id] = cause
         booked = Booked(fill=fill, position=position.view(), purpose=cause.name)
         return [booked, *progress, *self._close_if_flat(position)]
 
@@ -237,7 +293,7 @@ class Book:
 
     def _retry_early(self, instrument: InstrumentId, now_ns: int) -> list[Fact]:
         position = self.positions.get(instrument)
-        waiting = self._early.get(instrument)
+        waiting = self.early.get(instrument)
         if position is None or not waiting:
             return []
         for index, fill in enumerate(waiting):
@@ -266,33 +322,34 @@ class Book:
         if order.request.purpose is not Purpose.ENTRY or not order.is_settled:
             return []
         instrument = order.request.instrument_id
-        entry = self._entries.get(instrument)
+        entry = self.entries.get(instrument)
         if entry is None or entry.order is not order:
             return []
-        del self._entries[instrument]
+        del self.entries[instrument]
         position = self.positions.get(instrument)
         if position is None:
             reason = order.reject_message or f"entry ended {order.status.value} without a fill"
             died = EntryDied(position_id=order.position_id, instrument_id=instrument, reason=reason)
-            early = self._early.pop(instrument, [])
+            early = self.early.pop(instrument, [])
             return [died, *(fact for fill in early for fact in self._stranger(fill, None))]
-        done = EntryDone(position=position.view(), slippage=_slippage(entry, position))
+        done = EntryDone(position=position.view(), slippage=slippage_of(entry, position))
         return [done, *self._close_if_flat(position)]
 
     def _close_if_flat(self, position: Position) -> list[Fact]:
         instrument = position.instrument_id
-        if position.qty != 0 or instrument in self._entries:
+        if position.qty != 0 or instrument in self.entries:
             return []
-        unbooked = self._early.pop(instrument, [])
-        closed = self._end(position, self._last_cause.get(instrument, CloseCause.EXTERNAL))
+        unbooked = self.early.pop(instrument, [])
+        closed = self.end(position, self.last_cause.get(instrument, CloseCause.EXTERNAL))
         return [closed, *(fact for fill in unbooked for fact in self._stranger(fill, None))]
 
-    def _end(self, position: Position, cause: CloseCause) -> Closed:
+    def end(self, position: Position, cause: CloseCause) -> Closed:
         instrument = position.instrument_id
         del self.positions[instrument]
-        self._last_cause.pop(instrument, None)
-        self._early.pop(instrument, None)
-        self._votes.pop(instrument, None)
+        self.last_cause.pop(instrument, None)
+        self.stop_causes.forget(instrument)
+        self.early.pop(instrument, None)
+        self.votes.pop(instrument, None)
         self._forget_orders(position.position_id)
         return Closed(
             position=position.view(),
@@ -304,7 +361,7 @@ class Book:
     def _forget_orders(self, position_id: str) -> None:
         # The orders of the position that ended stay until the next end: late reports name them.
         kept = {position_id, *(position.position_id for position in self.positions.values())}
-        kept.update(entry.order.position_id for entry in self._entries.values())
+        kept.update(entry.order.position_id for entry in self.entries.values())
         ended = [
             key
             for key, order in self.orders.items()
@@ -324,113 +381,14 @@ class Book:
         return position.view()
 
     def reconcile(
-        self, venue: Venue, reports: dict[InstrumentId, PositionReport], now_ns: int
-    ) -> list[Fact]:
-        """
-        Compare with a complete snapshot of *venue*: adopt what we do not know, end what is gone.
-
-        A position of ours that the venue does not show is ended only at the second snapshot that
-        says so, since a query may lag behind a fill (R62, R88). Both must say the same of an
-        unchanged book, VOTES_APART_NS of market time apart. An entry that can still fill is left
-        alone; one that is over, yet misses fills the venue counted, is judged the same way.
-        """
-        facts: list[Fact] = []
-        for instrument, report in reports.items():
-            if report.qty_signed != 0 and not self.is_busy(instrument):
-                facts += self._adopt(report, now_ns)
-        busy = dict.fromkeys((*self.positions, *self._entries))
-        for instrument in [i for i in busy if i.venue is venue]:
-            position = self.positions.get(instrument)
-            ours = position.qty_signed if position is not None else ZERO
-            found = reports.get(instrument)
-            theirs = found.qty_signed if found is not None else ZERO
-            entry = self._entries.get(instrument)
-            under_way = entry is not None and not entry.order.status.is_terminal
-            if under_way or (theirs == ours and entry is None):
-                self._votes.pop(instrument, None)
-                continue
-            facts += self._differ(instrument, ours, theirs, found, now_ns)
-        return facts
-
-    def _differ(
         self,
-        instrument: InstrumentId,
-        ours: Decimal,
-        theirs: Decimal,
-        found: PositionReport | None,
+        venue: Venue,
+        reports: dict[InstrumentId, PositionReport],
         now_ns: int,
+        told_flat: Container[InstrumentId] = (),
     ) -> list[Fact]:
-        if not self._is_confirmed(instrument, ours, theirs, now_ns):
-            action = "asking once more"
-            return [Mismatch(instrument_id=instrument, ours=ours, theirs=theirs, action=action)]
-        facts: list[Fact] = [
-            Mismatch(
-                instrument_id=instrument,
-                ours=ours,
-                theirs=theirs,
-                action="the venue is right: our position ends as EXTERNAL",
-            )
-        ]
-        entry, position = self._entries.pop(instrument, None), self.positions.get(instrument)
-        self._votes.pop(instrument, None)
-        if entry is not None:
-            facts.append(self._abandoned(entry, position))
-        if position is not None and (theirs != ours or position.qty == 0):
-            cause = self._last_cause.get(instrument, CloseCause.EXTERNAL)
-            facts.append(self._end(position, cause))
-        if found is not None and theirs != 0 and instrument not in self.positions:
-            facts += self._adopt(found, now_ns)
-        return facts
-
-    def _abandoned(self, entry: _Entry, position: Position | None) -> Fact:
-        if position is not None:
-            return EntryDone(position=position.view(), slippage=_slippage(entry, position))
-        order = entry.order
-        self._early.pop(order.request.instrument_id, None)
-        return EntryDied(
-            position_id=order.position_id,
-            instrument_id=order.request.instrument_id,
-            reason=f"entry ended {order.status.value}, its fills were never told",
-        )
-
-    def _is_confirmed(
-        self, instrument: InstrumentId, ours: Decimal, theirs: Decimal, now_ns: int
-    ) -> bool:
-        before = self._votes.get(instrument)
-        if before is None or (before.ours, before.theirs) != (ours, theirs):
-            self._votes[instrument] = _Vote(ours, theirs, now_ns)
-            return False
-        return now_ns - before.at_ns >= VOTES_APART_NS
-
-    def _adopt(self, report: PositionReport, now_ns: int) -> list[Fact]:
-        # A venue that does not tell the entry price must not leave the position unguarded.
-        entry_px = report.entry_px_avg or report.mark_price
-        if entry_px is None or not entry_px > 0:
-            return [
-                Mismatch(
-                    instrument_id=report.instrument_id,
-                    ours=ZERO,
-                    theirs=report.qty_signed,
-                    action="found without any price: asking once more",
-                )
-            ]
-        position = Position(
-            position_id=self.new_position_id(),
-            instrument_id=report.instrument_id,
-            side=PositionSide.LONG if report.qty_signed > 0 else PositionSide.SHORT,
-            plan=None,
-            trace_id="adopted",
-            opened_ns=now_ns,
-            leverage=report.leverage,
-        )
-        position.adopt(abs(report.qty_signed), entry_px)
-        self.positions[report.instrument_id] = position
-        return [Opened(position=position.view())]
-
-
-def _slippage(entry: _Entry, position: Position) -> Decimal | None:
-    entry_px = position.entry_px_avg
-    return None if entry_px is None else (entry_px - entry.signal_price) * position.side.sign
+        """Compare with a complete snapshot of *venue* (trade/reconcile.py)."""
+        return reconcile(self, venue, reports, now_ns, told_flat)
 
 
 _FILL_IDS_KEPT: Final = 5000

@@ -6,7 +6,8 @@ inside liquidation: stop distance <= use * entry * (1 / leverage - maintenance r
 is reduced (R29; isolated margin, venues.md 6).
 """
 
-from decimal import ROUND_FLOOR, Decimal, localcontext
+from decimal import ROUND_FLOOR, Context, Decimal
+from typing import Final
 
 import attrs
 
@@ -22,6 +23,10 @@ from aegis.model.order import (
 )
 from aegis.model.position import ProtectionPlan
 from aegis.model.signal import Signal
+
+_DOWN: Final = Context(prec=28, rounding=ROUND_FLOOR)
+_HUNDRED: Final = Decimal(100)
+_USABLE: Final = Decimal("0.95")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -91,16 +96,18 @@ def size_entry(
         return NotSized(
             reason=f"a stop {plan.stop_distance} away is too near liquidation at any leverage"
         )
-    with localcontext(rounding=ROUND_FLOOR):
-        # A quotient rounded up in its last digit could reach the next step.
-        caps = [
-            equity * limits.risk_pct / 100 / plan.stop_distance,
-            limits.notional_max / mark_price,
-            # A twentieth stays free for fees and for the price moving before the order arrives.
-            available * Decimal("0.95") * leverage / mark_price,
-        ]
-    caps += [cap for cap in (instrument.qty_max, instrument.market_qty_max) if cap]
-    qty = max(ZERO, floor_to_step(min(caps), instrument.qty_step))
+    # A quotient rounded up in its last digit could reach the next step.
+    times, over = _DOWN.multiply, _DOWN.divide
+    # A twentieth stays free for fees and for the price moving before the order arrives.
+    free_notional = times(times(available, _USABLE), leverage)
+    qty = min(
+        over(over(times(equity, limits.risk_pct), _HUNDRED), plan.stop_distance),
+        over(min(limits.notional_max, free_notional), mark_price),
+    )
+    for cap in (instrument.qty_max, instrument.market_qty_max):
+        if cap and cap < qty:
+            qty = cap
+    qty = max(ZERO, floor_to_step(qty, instrument.qty_step))
     if qty < instrument.qty_min or qty <= 0:
         return NotSized(
             reason=f"quantity would be {qty}, the venue's minimum {instrument.qty_min} breaks the "
@@ -116,8 +123,10 @@ def size_entry(
 
 def _is_sane(signal: Signal) -> bool:
     # A distance of nothing would become one tick, and the quantity enormous.
-    numbers = (signal.reference_px, signal.stop_distance, signal.target_distance)
-    return all(number.is_finite() and number > 0 for number in numbers)
+    price, stop, target = signal.reference_px, signal.stop_distance, signal.target_distance
+    return (price.is_finite() and stop.is_finite() and target.is_finite()) and (
+        price > 0 and stop > 0 and target > 0
+    )
 
 
 def plan_on_grid(signal: Signal, instrument: Instrument) -> ProtectionPlan:

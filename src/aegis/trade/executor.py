@@ -5,13 +5,18 @@ It takes nothing but `Approved`. Results come back as events through the callbac
 An unknown outcome is resolved by asking for the client order id, never by sending again (R30); an
 entry is tried once; protective requests are repeated by exit, which knows their deadline. Asking
 never holds a protective worker: with the venue half down, the next close still leaves.
+
+An entry that finds its lane free, with nothing to be asked before it, leaves in the call that
+submits it; the lane's worker then waits for the answer.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
+
+import attrs
 
 from aegis.core.clock import Clock, loop_delay_s
 from aegis.core.errors import (
@@ -35,7 +40,10 @@ from aegis.model.intent import (
     TradeIntent,
 )
 from aegis.model.order import OrderRequest, OrderStatus
-from aegis.model.ports import VenueGateway
+from aegis.model.ports import PlacesAtOnce, VenueGateway
+from aegis.trade.executor_events import ExecutorEvents
+
+PlaceCall = Callable[[], Awaitable[OrderReport]]
 
 PROTECT_WORKERS: Final = 4
 ENTRY_QUEUE_MAX: Final = 64
@@ -53,29 +61,14 @@ FOLLOW_DELAYS_S: Final = (2.0, 2.0, 4.0, 8.0, 14.0)
 """A market order that the venue holds as working is asked for, in case its end was lost (R32)."""
 
 
-class ExecutorEvents(Protocol):
-    """What the executor tells the actor; called on the loop, in order."""
+@attrs.frozen(slots=True)
+class _Departed:
+    """An entry that was told as leaving; *answer* None: it must still be placed."""
 
-    def on_sending(self, intent: TradeIntent, request: OrderRequest) -> None:
-        """Hear that *request* leaves now."""
-
-    def on_answer(self, report: OrderReport) -> None:
-        """Hear the venue's answer, or what a query found."""
-
-    def on_unknown(self, request: OrderRequest) -> None:
-        """Hear that the outcome of *request* is unknown."""
-
-    def on_refused(self, request: OrderRequest, code: str, message: str) -> None:
-        """Hear that the venue said no, or that the request never left."""
-
-    def on_completed(self, intent: TradeIntent, *, ok: bool, outcome: str, refusal: str) -> None:
-        """Hear that the intent's request ended."""
-
-    def is_known(self, request: OrderRequest) -> bool:
-        """Say whether the venue's word about *request* came by another way meanwhile."""
-
-    def on_snapshot(self, snapshot: VenueSnapshot, reason: str) -> None:
-        """Hear a snapshot that was asked for."""
+    intent: TradeIntent
+    command: EnterPosition
+    answer: PlaceCall | None
+    sent_s: float
 
 
 class VenueExecutor:
@@ -93,16 +86,19 @@ class VenueExecutor:
     ) -> None:
         """Make the lanes; *late_arrival_s*: loop seconds in which a sent entry may still arrive."""
         self._gateway = gateway
+        self._at_once = gateway if isinstance(gateway, PlacesAtOnce) else None
         self._events = events
         self._halt = halt
         self._clock = clock
         self._supervisor = supervisor
         self._protect: deque[TradeIntent] = deque()
         self._entries: deque[TradeIntent] = deque()
+        self._departed: deque[_Departed] = deque()
         self._wake = asyncio.Event()
         self._wake_entries = asyncio.Event()
         self._protect_busy = 0
         self._held = ""
+        self._doubted = ""
         self._entry_busy = False
         self._resolving = 0
         self._late_arrival_s = late_arrival_s
@@ -110,6 +106,7 @@ class VenueExecutor:
         self._snapshot_running = False
         self._snapshot_again = ""
         self._throttled_until = 0.0
+        self._paused = ""
 
     @property
     def depths(self) -> tuple[int, int]:
@@ -130,7 +127,7 @@ class VenueExecutor:
     def submit(self, approved: Approved) -> None:
         """Queue an approved intent; entries beyond the bound are refused at once."""
         intent = approved.intent
-        if not intent.is_entry:
+        if not isinstance(intent.command, EnterPosition):
             assert len(self._protect) < PROTECT_QUEUE_MAX, "protective lane overflowed"
             self._protect.append(intent)
             self._wake.set()
@@ -138,12 +135,51 @@ class VenueExecutor:
         if len(self._entries) >= ENTRY_QUEUE_MAX:
             self._give_up(intent, "the entry queue is full")
             return
+        if self._leaves_at_once(intent):
+            return
         self._entries.append(intent)
         self._wake_entries.set()
+
+    def _leaves_at_once(self, intent: TradeIntent) -> bool:
+        """Send an entry in this call, if the lane is free and nothing must be asked before."""
+        at_once, command = self._at_once, intent.command
+        if at_once is None or not isinstance(command, EnterPosition):
+            return False
+        # Stops, closes and cancels go first, and entries one after the other.
+        if self._protect or self._protect_busy or self._entries or self._entry_busy:
+            return False
+        request = command.request
+        if not at_once.is_prepared(request.instrument_id, command.leverage):
+            return False
+        now_s = asyncio.get_running_loop().time()
+        # Read just before the socket (R73); the lane tells the reason.
+        if now_s < self._throttled_until or self._not_now(command):
+            return False
+        self._entry_busy = True
+        self._events.on_sending(intent, request)
+        answer = at_once.place_at_once(request)
+        self._departed.append(_Departed(intent, command, answer, now_s))
+        self._wake_entries.set()
+        return True
+
+    def pause_entries(self, reason: str, wait_s: float | None) -> None:
+        """Let entries wait *wait_s* loop seconds; None: let none leave until `resume_entries`."""
+        if wait_s is None:
+            self._paused = reason
+        else:
+            self._wait_until(wait_s)
+
+    def resume_entries(self) -> None:
+        """Let entries leave again after a pause."""
+        self._paused = ""
 
     def hold_entries(self, reason: str) -> None:
         """Let no entry leave for *reason*, queued ones included; "" lifts it."""
         self._held = reason
+
+    def doubt_account(self, reason: str) -> None:
+        """Let no entry leave while the account is asked anew for *reason*; "" lifts it (R12)."""
+        self._doubted = reason
 
     # --- lanes -----------------------------------------------------------------------------------
 
@@ -163,13 +199,15 @@ class VenueExecutor:
     async def _run_entries(self) -> None:
         while True:
             # Stops, closes and cancels go first.
-            while not self._entries or self._protect or self._protect_busy:
+            while not self._departed and (not self._entries or self._protect or self._protect_busy):
                 self._wake_entries.clear()
                 await self._wake_entries.wait()
-            intent = self._entries.popleft()
             self._entry_busy = True
             try:
-                await self._execute(intent)
+                if self._departed:
+                    await self._conclude(self._departed.popleft())
+                else:
+                    await self._execute(self._entries.popleft())
             finally:
                 self._entry_busy = False
 
@@ -200,6 +238,10 @@ class VenueExecutor:
             return f"halted: {'; '.join(self._halt.reasons)}"
         if self._held:
             return f"halted here: {self._held}"
+        if self._paused:
+            return f"paused: {self._paused}"
+        if self._doubted:
+            return f"the account is being asked anew: {self._doubted}"
         if self._clock.now_ns() >= command.expires_ns:
             return "the signal expired before the order could leave"
         return ""
@@ -232,11 +274,24 @@ class VenueExecutor:
                 return ""
         raise AssertionError("unreachable: the last try returns")
 
+    async def _conclude(self, left: _Departed) -> None:
+        if left.answer is None and (why := self._not_now(left.command)):
+            self._give_up(left.intent, why)
+            return
+        request = left.command.request
+        answer = left.answer or partial(self._gateway.place, request)
+        await self._answered(left.intent, request, answer, left.sent_s)
+
     async def _place(self, intent: TradeIntent, request: OrderRequest) -> None:
         self._events.on_sending(intent, request)
         sent_s = asyncio.get_running_loop().time()
+        await self._answered(intent, request, partial(self._gateway.place, request), sent_s)
+
+    async def _answered(
+        self, intent: TradeIntent, request: OrderRequest, answer: PlaceCall, sent_s: float
+    ) -> None:
         try:
-            report = await self._gateway.place(request)
+            report = await answer()
         except (OrderOutcomeUnknown, VenueProtocolError) as error:
             self._events.on_unknown(request)
             await self._settle(intent, request, str(error), sent_s)
@@ -385,9 +440,11 @@ class VenueExecutor:
 
     def _note_throttle(self, error: VenueError) -> None:
         if isinstance(error, VenueThrottled):
-            wait_s = 1.0 if error.retry_after_s is None else error.retry_after_s
-            until_s = asyncio.get_running_loop().time() + wait_s
-            self._throttled_until = max(self._throttled_until, until_s)
+            self._wait_until(1.0 if error.retry_after_s is None else error.retry_after_s)
+
+    def _wait_until(self, wait_s: float) -> None:
+        until_s = asyncio.get_running_loop().time() + wait_s
+        self._throttled_until = max(self._throttled_until, until_s)
 
     # --- snapshots -------------------------------------------------------------------------------
 
@@ -425,7 +482,7 @@ class VenueExecutor:
             try:
                 if fills:
                     await self._gateway.tell_missed_fills()
-                return await self._gateway.snapshot()
+                return await self._gateway.snapshot(steady=not fills)
             except VenueError as error:
                 self._note_throttle(error)
             finally:

@@ -71,6 +71,7 @@ class Mismatch:
     ours: Decimal
     theirs: Decimal
     action: str
+    again_s: float = 1.0
 
 
 Fact = Opened | Booked | EntryDone | EntryDied | Closed | Advanced | Mismatch
@@ -78,7 +79,9 @@ Fact = Opened | Booked | EntryDone | EntryDied | Closed | Advanced | Mismatch
 _CAUSE_OF_PURPOSE = {
     Purpose.STOP_FLOOR: CloseCause.SL,
     Purpose.STOP_MOVING: CloseCause.SL,
+    Purpose.STOP_TRAIL: CloseCause.TRAIL,
     Purpose.TARGET: CloseCause.TP,
+    Purpose.RUNG: CloseCause.HARVEST,
     Purpose.CLOSE_UNPROTECTED: CloseCause.UNPROTECTED,
     Purpose.CLOSE_FLATTEN: CloseCause.FLATTEN,
     Purpose.CLOSE_MANUAL: CloseCause.MANUAL,

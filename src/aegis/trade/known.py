@@ -58,6 +58,8 @@ class Known:
     def equity(self, venue: Venue) -> Decimal | None:
         """Return wallet plus unrealized results of *venue*, USDT; None where a part is unknown."""
         wallet = self._wallets.get(venue)
+        if not self._book.positions:
+            return wallet[0] if wallet else None
         here = {
             instrument: (position.qty_signed, position.entry_px_avg)
             for instrument, position in self._book.positions.items()

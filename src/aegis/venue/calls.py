@@ -25,6 +25,7 @@ from aegis.core.errors import (
 from aegis.core.event import Event
 from aegis.model.events import ApiCalled
 from aegis.model.instrument import Venue
+from aegis.venue.gate import RequestGate
 
 T = TypeVar("T")
 
@@ -71,7 +72,8 @@ class CallRunner:
     Run the requests of one venue.
 
     *publish* gets one `ApiCalled` for every call that ended. *secrets* are blanked out of every
-    error text literally, besides whatever looks like a signature or a key.
+    error text literally, besides whatever looks like a signature or a key. *gate* holds back what
+    the venue's limits do not allow; None lets everything pass.
     """
 
     def __init__(
@@ -82,13 +84,20 @@ class CallRunner:
         clock: Clock,
         classify: Classify,
         secrets: Sequence[str] = (),
+        gate: RequestGate | None = None,
     ) -> None:
+        self.gate: Final = gate
         self._venue = venue
         self._publish = publish
         self._clock = clock
         self._classify = classify
         self._secrets = tuple(secrets)
         self._counts: dict[str, CallCount] = {}
+
+    @property
+    def clock(self) -> Clock:
+        """Return the clock calls are timed with."""
+        return self._clock
 
     @property
     def counts(self) -> Mapping[str, CallCount]:
@@ -102,6 +111,9 @@ class CallRunner:
         *,
         timeout_s: float,
         client_order_id: str | None = None,
+        protective: bool = False,
+        cost_key: str = "",
+        passed: bool = False,
     ) -> T:
         """
         Return what *call* returns within *timeout_s* loop seconds.
@@ -109,12 +121,26 @@ class CallRunner:
         *client_order_id* marks a call that creates or changes an order, whose outcome is unknown
         when no answer comes: such a call is never sent again. Cancellation passes untouched.
 
+        *protective* calls may use the venue's whole limit. *cost_key*: the operation's name in the
+        table of costs, where it differs. *passed*: the gate was asked already (`pass_gate`). For
+        room the gate may make a call wait for up to *timeout_s* before it starts; an entry, which
+        is an order call that is not protective, never waits.
+
         Raises:
+            VenueThrottled: not sent, or the venue asked for fewer requests.
             OrderOutcomeUnknown: timed out with a *client_order_id*.
             VenueUnreachable: timed out without one.
             VenueError: whatever the venue's classify makes of any other exception.
 
         """
+        gate = self.gate
+        if gate is not None and not passed:
+            await self.pass_gate(
+                cost_key or operation,
+                protective=protective,
+                entry=client_order_id is not None and not protective,
+                patience_s=timeout_s,
+            )
         count = self._counts.setdefault(operation, CallCount())
         count.started += 1
         started_ns = self._clock.mono_ns()
@@ -132,9 +158,38 @@ class CallRunner:
             return answer
         count.failed += 1
         self._tell(operation, self._clock.mono_ns() - started_ns, failure)
+        if gate is not None and isinstance(failure, VenueThrottled):
+            gate.on_throttled(cost_key or operation, failure)
         # Raised outside the except block: the SDK's own exception holds URLs and headers, and as
         # __context__ it would be printed with every traceback.
         raise failure
+
+    def has_room(self, operation: str, *, protective: bool) -> bool:
+        """Charge an order call if the gate lets it leave now, and say whether it does."""
+        return self.gate is None or self.gate.room(operation, protective=protective)
+
+    async def pass_gate(
+        self, operation: str, *, protective: bool, entry: bool, patience_s: float
+    ) -> None:
+        """
+        Charge a call before it leaves, waiting for room up to *patience_s*; an *entry* never waits.
+
+        Does not give up the loop where there is room.
+
+        Raises:
+            VenueThrottled: it must not leave.
+
+        """
+        gate = self.gate
+        if gate is None:
+            return
+        try:
+            gate.check(operation, protective=protective, entry=entry)
+        except VenueThrottled:
+            if entry:
+                # A halt must not find it waiting (R73); its sender knows when it expires.
+                raise
+            await gate.wait(operation, protective=protective, patience_s=patience_s)
 
     def _timed_out(
         self, error: TimeoutError, operation: str, timeout_s: float, client_order_id: str | None

@@ -108,6 +108,20 @@ class CcxtHistory:
         self._on_retry = on_retry
         self._market = ""
 
+    def perpetuals(self) -> dict[str, Any]:
+        """
+        Return ccxt's description of every USDT perpetual, by the venue's symbol.
+
+        Raises:
+            VenueError: the venue did not tell them.
+        """
+        markets = self._call("load the markets", self._exchange.load_markets)
+        return {
+            str(market["id"]): market
+            for market in markets.values()
+            if market.get("swap") and market.get("linear") and market.get("settle") == "USDT"
+        }
+
     def choose(self, symbol: str) -> None:
         """
         Look *symbol* up among the venue's USDT perpetuals.
@@ -116,12 +130,7 @@ class CcxtHistory:
             ConfigError: it is none of them.
             VenueError: the venue did not tell them.
         """
-        markets = self._call("load the markets", self._exchange.load_markets)
-        perpetuals = {
-            str(market["id"]): str(name)
-            for name, market in markets.items()
-            if market.get("swap") and market.get("linear") and market.get("settle") == "USDT"
-        }
+        perpetuals = {symbol: str(market["symbol"]) for symbol, market in self.perpetuals().items()}
         if symbol not in perpetuals:
             near = get_close_matches(symbol, perpetuals, n=3, cutoff=0.6)
             raise ConfigError(

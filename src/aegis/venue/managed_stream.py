@@ -8,8 +8,11 @@ durations run on the loop's clock.
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
+
+from loguru import logger
 
 from aegis.core.clock import NS_PER_S, Clock
 from aegis.core.errors import VenueError, VenueProtocolError
@@ -23,6 +26,13 @@ BACKOFF_MIN_S: Final = 0.25
 BACKOFF_MAX_S: Final = 30.0
 STABLE_AFTER_S: Final = 60.0
 """A connection that lived this long starts the back-off anew."""
+QUIET_S: Final = 2.0
+"""A connection that must be renewed is renewed when no frame came for so long, if it can wait."""
+RENEWAL_PATIENCE_S: Final = 1800.0
+"""How long a renewal waits for a quiet moment; a busy stream has none."""
+RESTARTS_PER_HOUR_MAX: Final = 6
+"""So often within an hour a doubt may cost a connection that is open (R11)."""
+_HOUR_NS: Final = 3600 * NS_PER_S
 
 # The stream backs off by itself when it is entered again, so the supervisor adds nothing.
 _RESTART: Final = RestartPolicy(delay_s_first=0.0)
@@ -38,7 +48,8 @@ class ManagedStream:
     `frames_unreadable` and the stream goes on; any other exception ends the connection and is
     raised in the stream's task, where the supervisor tells it and starts the stream again.
     *ping_text* is sent every *ping_interval_s*; without any frame for *silence_timeout_s* the
-    connection is given up. Both in loop seconds, None is never.
+    connection is given up. A connection older than *renew_after_s* is renewed at the next quiet
+    moment, before the venue ends it at a moment of its own. All in loop seconds, None is never.
     """
 
     def __init__(
@@ -57,6 +68,7 @@ class ManagedStream:
         ping_text: Callable[[], str] | None,
         ping_interval_s: float,
         silence_timeout_s: float | None,
+        renew_after_s: float | None = None,
         backoff_min_s: float = BACKOFF_MIN_S,
         backoff_max_s: float = BACKOFF_MAX_S,
     ) -> None:
@@ -76,6 +88,7 @@ class ManagedStream:
         self._silence_ns = (
             None if silence_timeout_s is None else round(silence_timeout_s * NS_PER_S)
         )
+        self._renew_after_ns = None if renew_after_s is None else round(renew_after_s * NS_PER_S)
         self._backoff_min_s = backoff_min_s
         self._backoff_max_s = backoff_max_s
 
@@ -90,6 +103,9 @@ class ManagedStream:
         self._ended = asyncio.Event()
         self._end_reason = ""
         self._defect: Exception | None = None
+        self._opening: asyncio.Timeout | None = None
+        self._breaks_ns: deque[int] = deque()
+        self._restarts_ns: deque[int] = deque()
 
     @property
     def connected(self) -> bool:
@@ -100,6 +116,11 @@ class ManagedStream:
     def last_frame_mono_ns(self) -> int:
         """Return when the last frame (or the connection) came, by the monotonic clock."""
         return self._last_frame_ns
+
+    @property
+    def breaks_last_hour(self) -> int:
+        """Return how often the open stream ended within the last hour, for whatever reason."""
+        return _within_hour(self._breaks_ns, self._clock.mono_ns())
 
     def start(self) -> None:
         """Start connecting; returns at once."""
@@ -122,6 +143,30 @@ class ManagedStream:
     def reconnect(self, reason: str) -> None:
         """Give up the present connection, if any, and open a new one with back-off."""
         self._end(reason)
+
+    def reconnect_if_allowed(self, reason: str) -> bool:
+        """
+        Reconnect for a mere doubt, RESTARTS_PER_HOUR_MAX times an hour at most (R11).
+
+        Returns False, and leaves the connection alone, beyond that. A stream that is down is on its
+        way already, which costs nothing and counts as done.
+        """
+        if not self._connected:
+            return True
+        now_ns = self._clock.mono_ns()
+        if _within_hour(self._restarts_ns, now_ns) >= RESTARTS_PER_HOUR_MAX:
+            logger.error(
+                "{} stream {} was restarted {} times within an hour, limit {}, left alone: {}",
+                self._venue.value.lower(),
+                self.name,
+                len(self._restarts_ns),
+                RESTARTS_PER_HOUR_MAX,
+                reason,
+            )
+            return False
+        self._restarts_ns.append(now_ns)
+        self._end(reason)
+        return True
 
     def send(self, text: str) -> None:
         """
@@ -175,7 +220,7 @@ class ManagedStream:
                 on_close=lambda reason: self._peer_closed(generation, reason),
             )
             self._last_frame_ns = self._clock.mono_ns()
-            await self._on_open(self._connection)
+            await self._open(self._connection)
             if self._ended.is_set():
                 return self._end_reason
             self._tell_opened()
@@ -185,20 +230,41 @@ class ManagedStream:
             return self._end_reason or redact(f"{type(error).__name__}: {error}")
         return self._end_reason
 
+    async def _open(self, connection: StreamConnection) -> None:
+        try:
+            async with asyncio.timeout(None) as self._opening:
+                await self._on_open(connection)
+        finally:
+            self._opening = None
+
     async def _serve(self, connection: StreamConnection) -> None:
-        next_ping_ns = self._clock.mono_ns() + (self._ping_interval_ns or 0)
+        opened_ns = self._clock.mono_ns()
+        next_ping_ns = opened_ns + (self._ping_interval_ns or 0)
         while not self._ended.is_set():
             now_ns = self._clock.mono_ns()
+            if self._is_renewal_due(now_ns - opened_ns, now_ns - self._last_frame_ns):
+                self._end(f"renewed after {(now_ns - opened_ns) / NS_PER_S / 3600:.1f} h")
+                return
             if self._silence_ns is not None and now_ns - self._last_frame_ns >= self._silence_ns:
                 self._end(f"silent for {(now_ns - self._last_frame_ns) / NS_PER_S:.1f} s")
                 return
             if self._ping_text and self._ping_interval_ns and now_ns >= next_ping_ns:
                 connection.send(self._ping_text())
                 next_ping_ns = now_ns + self._ping_interval_ns
-            await self._wait_ended(self._next_check_s(now_ns, next_ping_ns))
+            await self._wait_ended(self._next_check_s(now_ns, next_ping_ns, opened_ns))
 
-    def _next_check_s(self, now_ns: int, next_ping_ns: int) -> float | None:
+    def _is_renewal_due(self, age_ns: int, quiet_ns: int) -> bool:
+        if self._renew_after_ns is None or age_ns < self._renew_after_ns:
+            return False
+        late_ns = age_ns - self._renew_after_ns
+        return quiet_ns >= QUIET_S * NS_PER_S or late_ns >= RENEWAL_PATIENCE_S * NS_PER_S
+
+    def _next_check_s(self, now_ns: int, next_ping_ns: int, opened_ns: int) -> float | None:
         due = []
+        if self._renew_after_ns is not None:
+            # Once it is due, the stream is looked at again each time it may have been quiet.
+            quiet_ns = self._last_frame_ns + round(QUIET_S * NS_PER_S) - now_ns
+            due.append(max(opened_ns + self._renew_after_ns - now_ns, quiet_ns))
         if self._ping_interval_ns:
             due.append(next_ping_ns - now_ns)
         if self._silence_ns is not None:
@@ -236,6 +302,9 @@ class ManagedStream:
         if not self._ended.is_set():
             self._end_reason = reason
             self._ended.set()
+            if self._opening is not None:
+                # What the opening waits for can no more come, since its own reader has ended (R11).
+                self._opening.reschedule(asyncio.get_running_loop().time())
 
     async def _disconnect(self) -> None:
         self._connected = False
@@ -258,9 +327,23 @@ class ManagedStream:
         )
 
     def _tell_closed(self, reason: str) -> None:
+        self._breaks_ns.append(self._clock.mono_ns())
+        logger.info(
+            "{} stream {} broke {} times within the hour, {} frames could not be read so far",
+            self._venue.value.lower(),
+            self.name,
+            self.breaks_last_hour,
+            self.frames_unreadable,
+        )
         now_ns = self._clock.now_ns()
         self._on_state(
             StreamClosed(
                 ts_event=now_ns, ts_recv=now_ns, venue=self._venue, stream=self.name, reason=reason
             )
         )
+
+
+def _within_hour(moments_ns: deque[int], now_ns: int) -> int:
+    while moments_ns and now_ns - moments_ns[0] >= _HOUR_NS:
+        moments_ns.popleft()
+    return len(moments_ns)

@@ -16,12 +16,14 @@ def test_every_frame_becomes_one_order_at_the_peer() -> None:
     figures = frame_to_order.run(quick=True)
 
     expected = figures.rounds * figures.frames_per_round
-    assert (expected, 0) == (figures.orders, figures.dropped)
-    names = {"order", "order_only", "asyncio"} | ({"c"} if figures.has_c else set())
-    assert names == set(figures.sides)
+    assert (2 * expected, 0) == (figures.orders, figures.dropped)
+    bots = {"order_ws", "order_rest"}
+    names = bots | {"uvloop", "asyncio"} | ({"c"} if figures.has_c else set())
+    assert (names, bots) == (set(figures.sides), set(figures.stages))
     assert {expected} == {side.round_trip_us.count for side in figures.sides.values()}
-    assert {expected} == {spread.count for spread in figures.stages.values()}
-    assert figures.has_c == (figures.sides["order"].p50_ratio_c is not None)
+    stages = [spread for each in figures.stages.values() for spread in each.values()]
+    assert {expected} == {spread.count for spread in stages}
+    assert figures.has_c == (figures.sides["order_ws"].p50_ratio_c is not None)
 
 
 def test_a_burst_is_accounted_for_to_the_last_frame() -> None:

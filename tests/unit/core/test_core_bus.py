@@ -249,3 +249,65 @@ def test_a_huge_or_broken_repr_does_not_hide_the_fault() -> None:
     bus.publish(rang(1, "x" * 9_000))
 
     assert len(faults[0].event_repr) == 2_000
+
+
+def test_listeners_hear_after_all_consequences_and_in_the_order_of_the_bus() -> None:
+    """What journal and ops do never stands between a cause and its effect."""
+    bus, _ = make_bus()
+    heard: list[str] = []
+    bus.subscribe(Rang, lambda event: bus.publish(opened(event.number)))
+    bus.subscribe(Opened, lambda event: heard.append("handled"))
+    bus.listen_all(lambda seq, event: heard.append(f"{seq} {type(event).__name__}"))
+
+    bus.publish(rang(1))
+
+    assert ["handled", "1 Rang", "2 Opened"] == heard
+
+
+def test_what_only_listeners_hear_is_made_for_them_alone_and_keeps_its_place() -> None:
+    """tell() has the words put together after the handlers, and counts like publish()."""
+    bus, _ = make_bus()
+    heard: list[str] = []
+
+    def make() -> Opened:
+        heard.append("made")
+        return opened(5)
+
+    def on_rang(event: Rang) -> None:
+        if event.number == 1:
+            bus.tell(Opened, make)
+            bus.publish(rang(2))
+        heard.append(f"handled {event.number}")
+
+    bus.subscribe(Rang, on_rang)
+    bus.listen_all(lambda seq, event: heard.append(f"{seq} {type(event).__name__}"))
+
+    bus.publish(rang(1))
+
+    assert ["handled 1", "handled 2", "1 Rang", "made", "2 Opened", "3 Rang"] == heard
+    assert ({"Rang": 2, "Opened": 1}, {"Opened": 1}) == (bus.stats.published, bus.stats.unheard)
+
+
+def test_what_is_told_to_a_typed_subscriber_is_made_at_once() -> None:
+    """A handler gets its event in turn, however it was given to the bus."""
+    bus, _ = make_bus()
+    heard: list[int] = []
+    bus.subscribe(Opened, lambda event: heard.append(event.number))
+
+    bus.tell(Opened, lambda: opened(5))
+
+    assert [5] == heard
+
+
+def test_an_event_that_cannot_be_made_is_a_failure_like_any_other() -> None:
+    """The maker's exception becomes a HandlerFailed of the type it was to make (R7)."""
+    bus, _ = make_bus()
+    failed: list[HandlerFailed] = []
+    bus.subscribe(HandlerFailed, failed.append)
+
+    def make() -> Opened:
+        raise ValueError("no words")
+
+    bus.tell(Opened, make)
+
+    assert [("Opened", "no words")] == [(each.event_type, each.error) for each in failed]

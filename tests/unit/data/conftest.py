@@ -51,6 +51,7 @@ class ScriptedVenue:
     failures: list[VenueError] = attrs.field(factory=list)
     asked: list[tuple[int, int, int]] = attrs.field(factory=list)
     resubscribed: list[InstrumentId] = attrs.field(factory=list)
+    restarts: list[tuple[bool, bool, str]] = attrs.field(factory=list)
     answers_all: bool = False
 
     async def candles(
@@ -71,6 +72,10 @@ class ScriptedVenue:
         self.resubscribed.append(instrument)
         if self.failures:
             raise self.failures.pop(0)
+
+    def restart_market(self, *, quotes: bool, marks: bool, reason: str) -> None:
+        """Note it."""
+        self.restarts.append((quotes, marks, reason))
 
 
 @attrs.define

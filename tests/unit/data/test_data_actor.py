@@ -424,7 +424,8 @@ def test_a_silent_instrument_goes_stale_is_resubscribed_and_comes_back(
         assert stale.instrument_id == BTC
         assert limit_s < stale.age_ns / NS_PER_S <= limit_s + 25
         assert {BTC} == set(desk.venue.resubscribed)
-        assert len(desk.venue.resubscribed) == 4
+        assert len(desk.venue.resubscribed) == 3
+        assert [(True, True, f"{BTC} stays stale")] == desk.venue.restarts
         assert ["feed_stale"] == [alert.rule for alert in desk.of(AlertRaised)]
         assert [] == desk.of(FeedFresh)
 
@@ -433,7 +434,27 @@ def test_a_silent_instrument_goes_stale_is_resubscribed_and_comes_back(
         await asyncio.sleep(30)
         (fresh,) = desk.of(FeedFresh)
         assert BTC == fresh.instrument_id
-        assert len(desk.venue.resubscribed) == 4
+        assert len(desk.venue.resubscribed) == 3
+        desk.data.stop()
+        await desk.supervisor.stop()
+
+    run_virtual(run())
+
+
+def test_a_symbol_that_stays_stale_restarts_the_connection_of_that_kind(
+    desk_of: DeskOf, market: Market
+) -> None:
+    """R10, R11: three new subscriptions, then the connection, again and again, marks left alone."""
+
+    async def run() -> None:
+        desk = desk_of(stale_after_s=100.0)
+        await desk.data.warm_up(desk.gateways(), market[:1], {})
+        for step in range(130):
+            await asyncio.sleep(10)
+            desk.data.on_mark(mark(desk, 10.5 + step))
+        assert [(True, False, f"{BTC} stays stale")] * 2 == desk.venue.restarts
+        assert [BTC] * 6 == desk.venue.resubscribed[:6]
+        assert ["feed_stale"] == [alert.rule for alert in desk.of(AlertRaised)]
         desk.data.stop()
         await desk.supervisor.stop()
 

@@ -28,7 +28,7 @@ def test_an_instrument_is_as_fresh_as_its_older_stream() -> None:
 
 def test_stale_and_fresh_are_told_once_and_subscriptions_are_bounded() -> None:
     """R10: one FeedStale, a new subscription once per pause, one alarm, one FeedFresh."""
-    state, told, asked, alarms = Freshness(), 0, 0, 0
+    state, told, asked, alarms, restarts = Freshness(), 0, 0, 0, 0
     for now_ns in range(1000, 1600, 25):
         step = next_freshness(
             state, last_ns=800, age_stale_ns=now_ns - 800, now_ns=now_ns, pause_ns=100
@@ -37,7 +37,8 @@ def test_stale_and_fresh_are_told_once_and_subscriptions_are_bounded() -> None:
         told += step.went_stale_age_ns is not None
         asked += step.resubscribe
         alarms += step.escalate
-    assert (1, 6, 1) == (told, asked, alarms)
+        restarts += step.restart
+    assert (1, 5, 1, 1) == (told, asked, alarms, restarts)
     assert asked > RESUBSCRIBES_BEFORE_ALARM
 
     fresh = next_freshness(state, last_ns=1600, age_stale_ns=None, now_ns=1600, pause_ns=100)

@@ -29,6 +29,7 @@ from aegis.model.events import (
     FillBooked,
     IntentCompleted,
     IntentProposed,
+    MarketTick,
     OrderAdvanced,
     OrderReported,
     PositionClosed,
@@ -44,6 +45,7 @@ from aegis.model.intent import (
     CancelProtection,
     ClosePosition,
     Command,
+    EnterPosition,
     PlaceProtection,
     SetPositionProtection,
     TradeIntent,
@@ -227,7 +229,65 @@ class ExitRig:
             if intent.intent_id not in ended:
                 self.accept(intent)
 
-    def advance(self, intent: TradeIntent, status: OrderStatus, message: str = "") -> None:
+    def ended(self) -> list[IntentCompleted]:
+        """Return the ends of intents so far."""
+        return self.told(IntentCompleted)
+
+    def unanswered(self) -> list[TradeIntent]:
+        """Return the intents that have not ended, closes left out."""
+        ended = {event.intent_id for event in self.ended()}
+        return [
+            i
+            for i in self.intents
+            if i.intent_id not in ended and not isinstance(i.command, ClosePosition)
+        ]
+
+    def serve(self) -> None:
+        """Do whatever is asked as a willing venue would, until nothing more is asked."""
+        while waiting := self.unanswered():
+            for intent in waiting:
+                self._serve(intent)
+
+    def _serve(self, intent: TradeIntent) -> None:
+        match intent.command:
+            case PlaceProtection():
+                self.accept(intent)
+            case SetPositionProtection(stop_price=stop, target_price=target):
+                assert self.view is not None
+                signed = self.view.qty * self.view.side.sign
+                self.tell_row(self.row(str(signed), stop=str(stop), target=str(target)))
+                self.complete(intent)
+            case CancelProtection(client_order_id=key):
+                told = [event.report for event in self.told(OrderReported)]
+                listed = [r for e in self.told(SnapshotReported) for r in e.snapshot.orders]
+                known = {report.client_order_id: report for report in (*listed, *told)}
+                self.report(attrs.evolve(known[key], status=OrderStatus.CANCELED))
+                self.complete(intent)
+            case EnterPosition() | ClosePosition():
+                raise AssertionError(f"{intent.intent_id} is no protection")
+
+    def mark(self, price: str) -> None:
+        """Publish a mark price, do what follows, and let a millisecond pass."""
+        self.publish(
+            MarketTick(
+                **self.at,
+                instrument_id=self.instrument,
+                bid=None,
+                ask=None,
+                mark=float(price),
+                last=None,
+                merged=0,
+            )
+        )
+        self.wait(1)
+
+    def advance(
+        self,
+        intent: TradeIntent,
+        status: OrderStatus,
+        message: str = "",
+        filled_qty: Decimal = Decimal(0),
+    ) -> None:
         """Tell that an order of ours moved on."""
         request = self.request(intent)
         self.publish(
@@ -239,7 +299,7 @@ class ExitRig:
                 position_id=intent.position_id,
                 purpose=request.purpose.name,
                 status=status,
-                filled_qty=Decimal(0),
+                filled_qty=filled_qty,
                 average_px=None,
                 code="",
                 message=message,
@@ -306,6 +366,7 @@ class ExitRig:
         status: OrderStatus = OrderStatus.ACCEPTED,
         bound: bool = False,
         ts_event: int | None = None,
+        filled_qty: Decimal = Decimal(0),
     ) -> OrderReport:
         """Return a report of a conditional order; *bound*: the position's own, without our id."""
         is_stop = role is ProtectionRole.STOP
@@ -318,7 +379,7 @@ class ExitRig:
             side=side,
             order_type=OrderType.STOP_MARKET if is_stop else OrderType.TAKE_PROFIT_MARKET,
             qty=None if qty is None else Decimal(qty),
-            filled_qty=Decimal(0),
+            filled_qty=filled_qty,
             reduce_only=True,
             close_position=qty is None and not bound,
             role=role,
@@ -401,14 +462,16 @@ class ExitRig:
         side: PositionSide = PositionSide.LONG,
         position_id: str = POSITION_ID,
         adopted: bool = False,
+        restored: bool = False,
+        qty_opened: str | None = None,
     ) -> None:
-        """Open a position by its first fill, or adopt one."""
+        """Open a position by its first fill, adopt one, or go on with one of an earlier run."""
         self.view = PositionView(
             position_id=position_id,
             instrument_id=self.instrument,
             side=side,
             qty=Decimal(qty),
-            qty_opened=Decimal(qty),
+            qty_opened=Decimal(qty_opened or qty),
             entry_px_avg=Decimal(px),
             first_fill_px=Decimal(px),
             plan=None if adopted else PLAN,
@@ -418,10 +481,12 @@ class ExitRig:
             funding=Decimal(0),
             opened_ns=self.clock.now_ns(),
             adopted=adopted,
+            restored=restored,
             trace_id="sig-000001",
         )
-        opened = PositionOpened(**self.at, position=self.view)
-        self.publish(opened, *([] if adopted else [self._booked(qty, px)]))
+        now = self.clock.now_ns()
+        opened = PositionOpened(ts_event=now, ts_recv=now, position=self.view)
+        self.publish(opened, *([] if adopted or restored else [self._booked(qty, px)]))
 
     def _booked(self, qty: str, px: str) -> FillBooked:
         assert self.view is not None

@@ -206,7 +206,10 @@ class Maker:
         )
 
     def opened(self, position_id: str = "ab12-1-5", *, adopted: bool = False) -> PositionOpened:
-        return PositionOpened(**self.at, position=self.view(position_id, adopted=adopted))
+        now = self.clock.now_ns()
+        return PositionOpened(
+            ts_event=now, ts_recv=now, position=self.view(position_id, adopted=adopted)
+        )
 
     def booked(self, *, side: OrderSide, qty: str, realized: str, fee: str) -> FillBooked:
         return FillBooked(
@@ -234,8 +237,10 @@ class Maker:
     def confirmed(
         self, position_id: str = "ab12-1-5", naked_ns: int = 8 * MS
     ) -> ProtectionConfirmed:
+        now = self.clock.now_ns()
         return ProtectionConfirmed(
-            **self.at,
+            ts_event=now,
+            ts_recv=now,
             position_id=position_id,
             instrument_id=BTC,
             stop_price=Decimal("99702.20"),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aegis.core.bus import EventBus
+from aegis.core.clock import NS_PER_S
 from aegis.model.events import FrameRejected, FundingReported
 from aegis.model.instrument import Venue, instrument_id
 from aegis.model.order import OrderSide
@@ -123,6 +124,9 @@ def test_reconnects_do_not_count_the_first_opening(bus: EventBus, make: "Maker")
         bus.publish(make.stream_opened())
 
     assert 2 == tally.reconnects[Venue.BINANCE]
+    told_ns = make.stream_opened().ts_recv
+    assert 2 == tally.reconnects_last_hour(told_ns)
+    assert 0 == tally.reconnects_last_hour(told_ns + 3600 * NS_PER_S)
 
 
 def test_refused_frames_follow_the_highest_count_told(bus: EventBus, make: "Maker") -> None:

@@ -20,6 +20,8 @@ from aegis.model.account import (
     VenueSnapshot,
 )
 from aegis.model.events import (
+    AccountConfirmed,
+    AccountDoubted,
     BalanceReported,
     DayStarted,
     EntriesHalted,
@@ -36,6 +38,8 @@ from aegis.model.events import (
     OrderReported,
     PositionClosed,
     PositionOpened,
+    SecondLegFound,
+    SecondLegGone,
     SnapshotReported,
     VenueProtected,
 )
@@ -356,6 +360,47 @@ def test_entries_wait_until_a_venue_is_protected() -> None:
 
     assert ["start"] == [denied.guard for denied in room.of(IntentDenied)]
     assert 1 == room.approved()
+
+
+def test_entries_wait_while_an_account_is_in_doubt() -> None:
+    """R12: a gap of the user stream holds entries on that venue alone, until it was asked."""
+    other = coin(1, Venue.BYBIT)
+    room = Room().ready(BTC, other)
+    room.tell(AccountDoubted, venue=BINANCE, reason="the user stream broke: reset")
+    room.ask(1)
+    room.ask(2, other)
+    (denied,) = room.of(IntentDenied)
+    assert ("account", "account is being asked anew: the user stream broke: reset") == (
+        denied.guard,
+        denied.reason,
+    )
+    assert 1 == room.approved()
+    room.tell(AccountConfirmed, venue=BINANCE, doubted_ns=1, held=0, repeated=0)
+    room.ask(3)
+    assert 2 == room.approved()
+
+
+def test_entries_wait_while_a_second_leg_is_open() -> None:
+    """R41: a position the bot does not see holds entries on its venue alone, until it is gone."""
+    other = coin(1, Venue.BYBIT)
+    room = Room().ready(BTC, other)
+    legs = {"held_qty_signed": Decimal("0.1"), "second_qty_signed": Decimal("-0.2")}
+    room.tell(SecondLegFound, instrument_id=BTC, **legs)
+    room.ask(1)
+    room.ask(2, other)
+    (denied,) = room.of(IntentDenied)
+    assert "account" == denied.guard
+    assert f"both legs of {BTC} are open" in denied.reason
+    assert "give the SHORT leg a stop, or close it" in denied.reason
+    assert 1 == room.approved()
+    # A doubt that comes and goes meanwhile changes nothing about it.
+    room.tell(AccountDoubted, venue=BINANCE, reason="the user stream broke: reset")
+    room.tell(AccountConfirmed, venue=BINANCE, doubted_ns=1, held=0, repeated=0)
+    room.ask(3)
+    assert 1 == room.approved()
+    room.tell(SecondLegGone, instrument_id=BTC)
+    room.ask(4)
+    assert 2 == room.approved()
 
 
 # --- the day -------------------------------------------------------------------------------------

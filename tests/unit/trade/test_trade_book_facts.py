@@ -12,7 +12,7 @@ from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.order import OrderRequest, OrderSide, OrderStatus, OrderType, PositionSide, Purpose
 from aegis.model.order_id import PositionIds
 from aegis.model.position import CloseCause, ProtectionPlan
-from aegis.trade.book import VOTES_APART_NS, Book
+from aegis.trade.book import Book
 from aegis.trade.facts import (
     Advanced,
     Booked,
@@ -24,6 +24,7 @@ from aegis.trade.facts import (
     Opened,
     cause_of,
 )
+from aegis.trade.reconcile import ABSENT_APART_NS, VOTES_APART_NS
 
 BTC = InstrumentId("BTCUSDT", Venue.BINANCE)
 ENTRY_ID = "test-1-1-EN1"
@@ -251,7 +252,8 @@ CAUSES = {
     "SF": CloseCause.SL, "SM": CloseCause.SL, "TP": CloseCause.TP, "CU": CloseCause.UNPROTECTED,
     "CF": CloseCause.FLATTEN, "CM": CloseCause.MANUAL, "CW": CloseCause.WATCHDOG,
     "CK": CloseCause.KILL, "CR": CloseCause.ROTATE, "CA": CloseCause.AGED, "CT": CloseCause.TIME,
-    "CH": CloseCause.HARVEST, "EN": CloseCause.EXTERNAL,
+    "CH": CloseCause.HARVEST, "ST": CloseCause.TRAIL, "RG": CloseCause.HARVEST,
+    "EN": CloseCause.EXTERNAL,
 }  # fmt: skip
 
 
@@ -289,13 +291,19 @@ def open_book() -> Book:
     return book
 
 
-def test_a_missing_row_deletes_nothing_and_the_second_one_ends_as_external() -> None:
-    """R62, R88: an empty answer is not proof, two of them are."""
+@pytest.mark.parametrize(
+    ("told_flat", "apart_ns"), [([], ABSENT_APART_NS), ([BTC], VOTES_APART_NS)]
+)
+def test_a_missing_row_deletes_nothing_and_a_later_one_ends_as_external(
+    told_flat: list[InstrumentId], apart_ns: int
+) -> None:
+    """R62, R88: empty answers are proof when they last, or when the stream said flat as well."""
     book = open_book()
 
-    assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 10))
+    assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 10, told_flat))
+    assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 9 + apart_ns, told_flat))
     assert Decimal(2) == book.positions[BTC].qty
-    facts = book.reconcile(Venue.BINANCE, {}, 10 + VOTES_APART_NS)
+    facts = book.reconcile(Venue.BINANCE, {}, 10 + apart_ns, told_flat)
 
     assert [Mismatch, Closed] == kinds(facts)
     closed = facts[-1]
@@ -307,9 +315,9 @@ def test_a_missing_row_deletes_nothing_and_the_second_one_ends_as_external() -> 
 def test_two_snapshots_of_one_moment_are_one_opinion() -> None:
     """R62: their queries overlapped."""
     book = open_book()
-    book.reconcile(Venue.BINANCE, {}, 10)
+    book.reconcile(Venue.BINANCE, {}, 10, [BTC])
 
-    assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 11))
+    assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 11, [BTC]))
     assert book.is_busy(BTC)
 
 
@@ -317,10 +325,10 @@ def test_two_snapshots_of_one_moment_are_one_opinion() -> None:
 def test_an_opinion_must_be_repeated_in_a_row(between: dict[InstrumentId, Any]) -> None:
     """R62: agreement, or another disagreement, begins anew."""
     book = open_book()
-    book.reconcile(Venue.BINANCE, {}, 10)
-    book.reconcile(Venue.BINANCE, between, 10 + VOTES_APART_NS)
+    book.reconcile(Venue.BINANCE, {}, 10, [BTC])
+    book.reconcile(Venue.BINANCE, between, 10 + VOTES_APART_NS, [BTC])
 
-    assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 10 + 2 * VOTES_APART_NS))
+    assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 10 + 2 * VOTES_APART_NS, [BTC]))
     assert book.is_busy(BTC)
 
 

@@ -32,7 +32,10 @@ from aegis.model.account import (
     ReportSource,
     VenueSnapshot,
 )
+from aegis.model.booked import BookedSince
 from aegis.model.events import (
+    AccountConfirmed,
+    AccountDoubted,
     EntriesHalted,
     EntriesResumed,
     EntryCompleted,
@@ -103,7 +106,9 @@ class FakeVenue:
         self.status = OrderStatus.ACCEPTED
         self.snapshots = 0
 
-    async def connect(self, symbols: Sequence[str]) -> tuple[Instrument, ...]:
+    async def connect(
+        self, symbols: Sequence[str], *, held: Sequence[str] = ()
+    ) -> tuple[Instrument, ...]:
         """Not used here."""
         raise NotImplementedError
 
@@ -111,10 +116,14 @@ class FakeVenue:
         """Not used here."""
         raise NotImplementedError
 
+    async def booked_since(self, since_ns: int) -> BookedSince:
+        """Not asked here."""
+        raise AssertionError(since_ns)
+
     async def tell_missed_fills(self) -> None:
         """Nothing was missed here."""
 
-    async def snapshot(self) -> VenueSnapshot:
+    async def snapshot(self, *, steady: bool = False) -> VenueSnapshot:
         """Return an empty account, after a second."""
         self.snapshots += 1
         await asyncio.sleep(1.0)
@@ -183,6 +192,9 @@ class FakeVenue:
     async def resubscribe(self, instrument_id: InstrumentId) -> None:
         """Not used here."""
 
+    def restart_market(self, *, quotes: bool, marks: bool, reason: str) -> None:
+        """Not used here."""
+
     async def close(self) -> None:
         """Nothing is open."""
 
@@ -244,14 +256,14 @@ def instrument(instrument_id: InstrumentId, *, tradable: bool = True) -> Instrum
 class Desk:
     """Trade alone on a bus whose safety approves everything."""
 
-    def __init__(self, *, approve: bool = True) -> None:
+    def __init__(self, *, approve: bool = True, venue: "FakeVenue | None" = None) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         self.clock = VirtualClock(START, loop)
         self.bus = EventBus(self.clock)
         self.events: list[Event] = []
         self.bus.listen_all(lambda _seq, event: self.events.append(event))
-        self.venue = FakeVenue()
+        self.venue = venue or FakeVenue()
         self.latch = HaltLatch()
         self.failures: list[object] = []
         self.supervisor = Supervisor(self.clock, self.failures.append, rng=random.Random(1))
@@ -363,11 +375,16 @@ class Desk:
         return [(e.ok, e.outcome) for e in self.of(IntentCompleted)]
 
 
-def on_desk(play: Callable[[Desk], Awaitable[None]], *, approve: bool = True) -> None:
+def on_desk(
+    play: Callable[[Desk], Awaitable[None]],
+    *,
+    approve: bool = True,
+    venue: FakeVenue | None = None,
+) -> None:
     """Run *play* on virtual time and stop the desk."""
 
     async def main() -> None:
-        desk = Desk(approve=approve)
+        desk = Desk(approve=approve, venue=venue)
         try:
             await play(desk)
         finally:
@@ -524,6 +541,24 @@ def test_a_locked_day_holds_the_queued_entries_of_its_venue() -> None:
     on_desk(play)
 
 
+def test_a_doubted_account_holds_the_queued_entries_of_its_venue() -> None:
+    """R12: an entry approved a moment before the user stream broke does not slip out."""
+
+    async def play(desk: Desk) -> None:
+        desk.venue.on_prepare = lambda: desk.tell(AccountDoubted, venue=BTC.venue, reason="broke")
+        desk.signal()
+        await asyncio.sleep(0.1)
+        assert [] == desk.venue.placed
+        assert (False, "the account is being asked anew: broke") in desk.outcomes()
+        desk.venue.on_prepare = lambda: None
+        desk.tell(AccountConfirmed, venue=BTC.venue, doubted_ns=1, held=0, repeated=0)
+        desk.signal(2, ETH)
+        await asyncio.sleep(0.1)
+        assert ["test-1-2-EN1"] == desk.venue.placed
+
+    on_desk(play)
+
+
 def test_a_signal_that_expires_on_the_way_is_not_sent() -> None:
     """R24: leverage took longer than the signal is good."""
 
@@ -551,6 +586,25 @@ def test_throttled_entries_wait_and_ways_out_do_not(good_s: float, sent: list[st
         desk.venue.answers = [OrderStatus.FILLED]
         await asyncio.sleep(10)
         assert ["test-1-9-CK1", *sent] == desk.venue.placed
+
+    on_desk(play)
+
+
+@pytest.mark.parametrize(("wait_s", "late_sent"), [(10.0, [ENTRY_1]), (None, [])])
+def test_entries_wait_while_the_venue_wants_fewer_requests(
+    wait_s: float | None, late_sent: list[str]
+) -> None:
+    """R31: a pause with an end is waited out, one without keeps entries in; ways out leave."""
+
+    async def play(desk: Desk) -> None:
+        desk.trade.executors[Venue.BINANCE].pause_entries("too many", wait_s)
+        desk.signal(good_s=60.0)
+        await asyncio.sleep(0.1)
+        desk.close()
+        desk.venue.answers = [OrderStatus.FILLED]
+        await asyncio.sleep(20)
+        assert ["test-1-9-CK1", *late_sent] == desk.venue.placed
+        desk.trade.executors[Venue.BINANCE].resume_entries()
 
     on_desk(play)
 
@@ -721,3 +775,109 @@ def test_a_doubt_during_a_snapshot_asks_once_more() -> None:
         assert ["test", "one", "two"] == [e.reason for e in desk.of(SnapshotReported)]
 
     on_desk(play)
+
+
+class SwiftVenue(FakeVenue):
+    """A venue that takes an order in the call that decided it, while its socket is up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_once: list[str] = []
+        self.is_ready = True
+        self.is_known = True
+
+    def is_prepared(self, instrument_id: InstrumentId, leverage: int) -> bool:
+        """Say what was written down."""
+        return self.is_known
+
+    def place_at_once(self, request: OrderRequest) -> Callable[[], Awaitable[OrderReport]] | None:
+        """Note the order as sent now, unless the socket is down."""
+        if not self.is_ready:
+            return None
+        self.at_once.append(request.client_order_id)
+        return lambda: self.place(request)
+
+
+def test_an_entry_on_a_free_lane_leaves_in_the_call_that_decided_it() -> None:
+    """No turn of the loop and no read-back of what is known to stand; told as sent, once (R28)."""
+    venue = SwiftVenue()
+
+    async def play(desk: Desk) -> None:
+        desk.signal()
+        assert ([ENTRY_1], 0) == (venue.at_once, venue.prepared)
+        assert [ENTRY_1] == [e.request.client_order_id for e in desk.of(OrderSubmitted)]
+        await asyncio.sleep(0.1)
+        desk.fill("50")
+        assert [(True, "filled")] == desk.outcomes()
+        assert 1 == len(desk.of(OrderSubmitted))
+
+    on_desk(play, venue=venue)
+
+
+def test_an_entry_takes_the_lane_where_something_must_be_asked_first() -> None:
+    """Leverage not known, socket down: the same order goes the longer way, once."""
+    for known, ready, prepared in ((False, True, 1), (True, False, 0)):
+        venue = SwiftVenue()
+        venue.is_known, venue.is_ready = known, ready
+
+        async def play(desk: Desk, venue: SwiftVenue = venue, prepared: int = prepared) -> None:
+            desk.signal()
+            assert [] == venue.at_once
+            await asyncio.sleep(0.1)
+            assert ([ENTRY_1], prepared) == (venue.placed, venue.prepared)
+            assert 1 == len(desk.of(OrderSubmitted))
+
+        on_desk(play, venue=venue)
+
+
+def test_nothing_leaves_at_once_past_a_halt_a_close_or_another_entry() -> None:
+    """R73: the latch is read just before the socket; ways out and earlier entries go first."""
+    venue = SwiftVenue()
+    venue.place_delay_s = 1.0
+    venue.answers = [OrderStatus.FILLED]
+
+    async def play(desk: Desk) -> None:
+        desk.latch.set("stop", at_ns=1)
+        desk.signal(1)
+        assert [] == venue.at_once
+        await asyncio.sleep(0.1)
+        assert [(False, "halted: stop")] == [(ok, why) for ok, why in desk.outcomes()]
+        _ = desk.latch.reset("somebody")
+        desk.close(1)
+        desk.signal(2, where=ETH)
+        assert [] == venue.at_once
+        await asyncio.sleep(5)
+        assert ["test-1-9-CK1", "test-1-2-EN1"] == venue.placed
+
+    on_desk(play, venue=venue)
+
+
+def test_a_halt_holds_an_entry_that_was_told_but_found_the_socket_down() -> None:
+    """What did not leave at once is looked at again before it leaves (R73)."""
+    venue = SwiftVenue()
+    venue.is_ready = False
+
+    async def play(desk: Desk) -> None:
+        desk.signal()
+        desk.latch.set("stop", at_ns=1)
+        await asyncio.sleep(0.1)
+        assert [] == venue.placed
+        assert 1 == len(desk.of(EntryFailed))
+
+    on_desk(play, venue=venue)
+
+
+def test_an_entry_sent_at_once_whose_answer_is_lost_is_asked_about() -> None:
+    """R30: unknown is resolved by the id and never sent again."""
+    venue = SwiftVenue()
+    venue.place_errors = [unknown()]
+    venue.answers = [OrderStatus.FILLED]
+
+    async def play(desk: Desk) -> None:
+        desk.signal()
+        await asyncio.sleep(10)
+        assert [ENTRY_1] == venue.at_once
+        assert venue.asked[0] == ENTRY_1
+        assert 1 == len(venue.placed)
+
+    on_desk(play, venue=venue)

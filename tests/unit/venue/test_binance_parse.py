@@ -185,14 +185,14 @@ def test_funding_is_booked_with_its_symbol() -> None:
             venue=Venue.BINANCE,
             instrument_id=instrument_id("BTCUSDT", Venue.BINANCE),
             amount=Decimal("-0.25"),
-            funding_id="3-BTCUSDT",
+            funding_id="0-BTCUSDT",
         )
     ] == booked
     del account["P"]
     unnamed = facts({"e": "ACCOUNT_UPDATE", "T": 3, "E": 4, "a": account})
     assert [None] == [f.instrument_id for f in unnamed if isinstance(f, FundingReported)]
     named = facts({"e": "ACCOUNT_UPDATE", "T": 3, "E": 4, "a": {**account, "S": "ETHUSDT"}})
-    assert ["3-ETHUSDT"] == [f.funding_id for f in named if isinstance(f, FundingReported)]
+    assert ["0-ETHUSDT"] == [f.funding_id for f in named if isinstance(f, FundingReported)]
 
 
 def test_frames_about_the_stream_itself() -> None:

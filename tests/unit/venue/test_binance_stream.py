@@ -12,23 +12,40 @@ from aegis.core.errors import VenueRefused, VenueUnreachable
 from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
 from aegis.model.events import StreamClosed, StreamOpened
-from aegis.venue.binance.stream import BinanceStreams, ListenKeys
+from aegis.venue.binance.frames import Ack
+from aegis.venue.binance.parse_market import parse_market
+from aegis.venue.binance.stream import ACK_TIMEOUT_S, BinanceStreams, ListenKeys
+from aegis.venue.managed_stream import RESTARTS_PER_HOUR_MAX
 
 MINUTE_NS = 60_000_000_000
 
 
-class Connection:
-    """One connection: what was sent and when."""
+Answer = Callable[[dict[str, object]], dict[str, object] | None]
 
-    def __init__(self, url: str, on_frame: Callable[[bytes], None]) -> None:
+
+def accepted(request: dict[str, object]) -> dict[str, object] | None:
+    """Answer as the venue does (venues.md 2.1)."""
+    return {"result": None, "id": request["id"]}
+
+
+class Connection:
+    """One connection: what was sent and when; it answers a moment later, or not at all."""
+
+    def __init__(self, url: str, on_frame: Callable[[bytes], None], answer: Answer) -> None:
         self.url = url
         self.on_frame = on_frame
+        self.answer = answer
         self.sent: list[tuple[float, dict[str, object]]] = []
         self.closed = False
 
     def send(self, text: str) -> None:
         """Take a message."""
-        self.sent.append((asyncio.get_running_loop().time(), json.loads(text)))
+        loop = asyncio.get_running_loop()
+        request = json.loads(text)
+        self.sent.append((loop.time(), request))
+        answer = self.answer(request)
+        if answer is not None:
+            loop.call_later(0.01, self.on_frame, json.dumps(answer).encode())
 
     async def close(self) -> None:
         """Note the close."""
@@ -43,6 +60,7 @@ class Bench:
         assert isinstance(loop, VirtualTimeLoop)
         clock = VirtualClock(0, loop)
         self.connections: list[Connection] = []
+        self.answer: Answer = accepted
         self.failures: list[TaskFailed] = []
         self.states: list[StreamOpened | StreamClosed] = []
         self.created = 0
@@ -57,7 +75,7 @@ class Bench:
             keys=ListenKeys(self._create, self._renew),
             timeframes_ns=(MINUTE_NS, 5 * MINUTE_NS),
             on_user_frame=lambda frame: None,
-            on_market_frame=lambda frame: None,
+            on_market_frame=self._on_market_frame,
             on_state=self.states.append,
         )
 
@@ -65,8 +83,16 @@ class Bench:
         self, url: str, *, on_frame: Callable[[bytes], None], on_close: Callable[[str], None]
     ) -> Connection:
         """Open."""
-        self.connections.append(Connection(url, on_frame))
+        self.connections.append(Connection(url, on_frame, self._reply))
         return self.connections[-1]
+
+    def _reply(self, request: dict[str, object]) -> dict[str, object] | None:
+        return self.answer(request)
+
+    def _on_market_frame(self, frame: bytes) -> None:
+        fact = parse_market(frame, 0)
+        if isinstance(fact, Ack):
+            self.streams.on_ack(fact)
 
     async def _create(self) -> str:
         self.created += 1
@@ -201,5 +227,92 @@ def test_one_symbol_is_resubscribed_alone() -> None:
                 (message["method"], message["params"]) for _, message in bench.at(path).sent[-2:]
             ]
         assert 2 == len(bench.connections)
+
+    virtual(test)
+
+
+def test_a_refused_subscription_is_no_open_stream() -> None:
+    """An error answer is told, closes the connection and is tried again with back-off (R31)."""
+
+    def refuse(request: dict[str, object]) -> dict[str, object] | None:
+        if "btcusdt@bookTicker" not in names_of(request):
+            return accepted(request)
+        return {"error": {"code": 2, "msg": "Invalid request"}, "id": request["id"]}
+
+    async def test(bench: Bench) -> None:
+        bench.answer = refuse
+        bench.streams.start_market(["BTCUSDT"])
+        await asyncio.sleep(5)
+        assert ["market"] == [each.stream for each in bench.states]
+        refused = [each for each in bench.connections if "/public" in each.url]
+        assert 2 < len(refused) < 20
+        assert all(each.closed for each in refused[:-1])
+        bench.answer = accepted
+        await asyncio.sleep(20)
+        assert ["market", "public"] == [each.stream for each in bench.states]
+
+    virtual(test)
+
+
+def test_a_subscription_without_an_answer_is_no_open_stream() -> None:
+    """A venue that takes the request and says nothing is asked anew after 10 s."""
+
+    async def test(bench: Bench) -> None:
+        bench.answer = lambda request: None
+        bench.streams.start_market(["BTCUSDT"])
+        await asyncio.sleep(ACK_TIMEOUT_S + 1)
+        assert [] == bench.states
+        assert 2 == len([each for each in bench.connections if "/public" in each.url])
+
+    virtual(test)
+
+
+def test_a_resubscription_that_is_refused_raises() -> None:
+    """R10: a symbol that stays stale is not taken for subscribed anew."""
+
+    async def test(bench: Bench) -> None:
+        bench.streams.start_market(["BTCUSDT"])
+        await asyncio.sleep(1)
+        bench.answer = lambda request: {"error": {"code": 2, "msg": "no"}, "id": request["id"]}
+        with pytest.raises(VenueRefused, match="UNSUBSCRIBE of btcusdt@bookTicker"):
+            await bench.streams.resubscribe("BTCUSDT")
+        assert 2 == len(bench.states)
+
+    virtual(test)
+
+
+def test_a_market_connection_is_restarted_alone_and_not_for_ever() -> None:
+    """R11: the one that carries the stale kind, RESTARTS_PER_HOUR_MAX times an hour at most."""
+
+    async def test(bench: Bench) -> None:
+        bench.streams.start_market(["BTCUSDT"])
+        await asyncio.sleep(1)
+        for _ in range(10):
+            bench.streams.restart_market(quotes=True, marks=False, reason="BTCUSDT stays stale")
+            # The market stream must not be silent meanwhile.
+            bench.at("/market").on_frame(b"{}")
+            await asyncio.sleep(20)
+        closed = [each for each in bench.states if isinstance(each, StreamClosed)]
+        assert {("public", "BTCUSDT stays stale")} == {
+            (each.stream, each.reason) for each in closed
+        }
+        assert RESTARTS_PER_HOUR_MAX == len(closed)
+
+    virtual(test)
+
+
+def test_connections_are_renewed_before_the_venue_ends_them() -> None:
+    """After 23 of 24 hours, at a moment without frames, with a new listen key (venues.md 2.1)."""
+
+    async def test(bench: Bench) -> None:
+        bench.streams.start_user()
+        await asyncio.sleep(23 * 3600 - 10)
+        bench.at("/private").on_frame(b"{}")
+        assert 1 == len(bench.states)
+        await asyncio.sleep(20)
+        assert ["opened", "renewed after 23.0 h", "opened"] == [
+            each.reason if isinstance(each, StreamClosed) else "opened" for each in bench.states
+        ]
+        assert "wss://venue/private/ws?listenKey=key2" == bench.connections[-1].url
 
     virtual(test)

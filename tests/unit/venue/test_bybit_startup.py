@@ -12,6 +12,7 @@ from aegis.core.errors import VenueProtocolError, VenueRefused
 from aegis.core.offload import InlineOffload
 from aegis.core.transport import HttpRequest, HttpResponse
 from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
+from aegis.model.account import PositionMode
 from aegis.model.instrument import Venue
 from aegis.venue.bybit import startup
 from aegis.venue.bybit.errors import classify
@@ -67,25 +68,6 @@ def _run(exchange: Routed, act: Callable[[BybitRest, VirtualClock], Any]) -> Any
     return run_virtual(main())
 
 
-@pytest.mark.parametrize("ahead_ms", [-3999, 0, 899])
-def test_a_clock_within_the_window_passes(ahead_ms: int) -> None:
-    """The measured offset is returned, in ns."""
-    time = {"timeNano": str(NOW_NS - ahead_ms * 1_000_000)}
-    exchange = Routed({"/v5/market/time": [time]})
-    assert ahead_ms * 1_000_000 == _run(
-        exchange, lambda rest, clock: startup.check_clock(rest, clock, 5000)
-    )
-
-
-@pytest.mark.parametrize("ahead_ms", [-4000, 900, 3_600_000])
-def test_a_clock_outside_the_window_is_refused(ahead_ms: int) -> None:
-    """Requests would be refused for their time: said at the start, with the offset."""
-    time = {"timeNano": str(NOW_NS - ahead_ms * 1_000_000)}
-    exchange = Routed({"/v5/market/time": [time]})
-    with pytest.raises(VenueRefused, match=f"clock was {ahead_ms} ms ahead"):
-        _run(exchange, lambda rest, clock: startup.check_clock(rest, clock, 5000))
-
-
 def _check_account(infos: list[Any], answer: Any = None) -> list[str]:
     exchange = Routed({"/v5/account/info": infos, "/v5/account/set-margin-mode": [answer or {}]})
     _run(exchange, lambda rest, _clock: startup.check_account(rest))
@@ -117,9 +99,10 @@ def test_an_account_that_cannot_be_isolated_is_refused(
         _check_account(infos, answer)
 
 
-def _check_one_way(rows: list[dict[str, Any]]) -> None:
+def _mode(rows: list[dict[str, Any]]) -> PositionMode:
     exchange = Routed({"/v5/position/list": [{"list": rows}]})
-    _run(exchange, lambda rest, _clock: startup.check_one_way(rest, "BTCUSDT"))
+    mode: PositionMode = _run(exchange, lambda rest, _clock: startup.position_mode(rest, "BTCUSDT"))
+    return mode
 
 
 def _row(index: int, leverage: str = "10") -> dict[str, Any]:
@@ -132,17 +115,21 @@ def _row(index: int, leverage: str = "10") -> dict[str, Any]:
     }
 
 
-def test_hedge_mode_is_refused_with_the_fix() -> None:
-    """R41: position indices 1 and 2 are hedge mode."""
-    _check_one_way([_row(0)])
-    with pytest.raises(VenueRefused, match="switch it to one-way mode"):
-        _check_one_way([_row(1), _row(2)])
+def test_the_position_mode_is_read_from_the_rows() -> None:
+    """R41: index 0 is one-way mode, 1 and 2 are hedge mode."""
+    assert PositionMode.ONE_WAY is _mode([_row(0)])
+    assert PositionMode.HEDGE is _mode([_row(1), _row(2)])
 
 
-def test_a_mode_that_is_not_told_is_not_assumed() -> None:
-    """R43: no row is no answer."""
-    with pytest.raises(VenueProtocolError, match="no position row"):
-        _check_one_way([])
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [([], "no position row"), ([_row(0), _row(1)], "positionIdx"), ([_row(3)], "positionIdx")],
+    ids=["nothing", "both modes", "no mode"],
+)
+def test_a_mode_that_is_not_told_is_not_assumed(rows: list[dict[str, Any]], told: str) -> None:
+    """R43: no answer is no answer."""
+    with pytest.raises(VenueProtocolError, match=told):
+        _mode(rows)
 
 
 @pytest.mark.parametrize("leverage", ["", "12.5"])
@@ -155,31 +142,88 @@ def test_leverage_that_is_not_told_whole_is_an_error(leverage: str) -> None:
 
 def test_a_limit_at_the_start_is_waited_for() -> None:
     """Fee rates may be asked 5 times a second: throttled calls are tried again."""
-    instrument = {
-        "symbol": "BTCUSDT",
+    exchange = _listing([_rules("BTCUSDT")])
+    loaded = _run(exchange, lambda rest, _clock: startup.load_instruments(rest, ["BTCUSDT"]))
+    (rules,) = loaded.instruments
+    assert ("0.005", 50, "0.0006") == (
+        str(rules.maint_margin_rate),
+        rules.leverage_max,
+        str(rules.taker_fee_rate),
+    )
+
+
+def _rules(symbol: str, status: str = "Trading") -> dict[str, Any]:
+    return {
+        "symbol": symbol,
         "contractType": "LinearPerpetual",
-        "status": "Trading",
+        "status": status,
         "quoteCoin": "USDT",
         "fundingInterval": 480,
         "leverageFilter": {"maxLeverage": "100"},
         "priceFilter": {"tickSize": "0.1"},
         "lotSizeFilter": {"qtyStep": "0.001", "minOrderQty": "0.001"},
     }
+
+
+def _listing(instruments: list[dict[str, Any]]) -> Routed:
+    """Return a venue that lists *instruments*, and has one tier and fee for all of them."""
+    symbols = [each["symbol"] for each in instruments]
     tiers = [
         {"riskLimitValue": value, "maintenanceMargin": rate, "maxLeverage": "50"}
         for value, rate in (("900000", "0.01"), ("200000", "0.005"))
     ]
-    fee = {"symbol": "BTCUSDT", "takerFeeRate": "0.0006", "makerFeeRate": "0.0001"}
-    exchange = Routed(
+    fees = [
+        {"symbol": symbol, "takerFeeRate": "0.0006", "makerFeeRate": "0.0001"} for symbol in symbols
+    ]
+    risks = [{"symbol": symbol} | tier for symbol in symbols for tier in tiers]
+    return Routed(
         {
-            "/v5/market/instruments-info": [{"list": [instrument]}],
-            "/v5/market/risk-limit": [{"list": [{"symbol": "BTCUSDT"} | tier for tier in tiers]}],
-            "/v5/account/fee-rate": [(10006, "Too many visits!"), {"list": [fee]}],
+            "/v5/market/instruments-info": [{"list": instruments}],
+            "/v5/market/risk-limit": [{"list": risks}],
+            "/v5/account/fee-rate": [(10006, "Too many visits!"), {"list": fees}],
         }
     )
-    (rules,) = _run(exchange, lambda rest, _clock: startup.load_instruments(rest, ["BTCUSDT"]))
-    assert ("0.005", 50, "0.0006") == (
-        str(rules.maint_margin_rate),
-        rules.leverage_max,
-        str(rules.taker_fee_rate),
+
+
+@pytest.mark.parametrize(
+    ("instruments", "status"),
+    [
+        ([_rules("BTCUSDT")], "not listed"),
+        ([_rules("BTCUSDT"), _rules("OLDUSDT", "Closed")], "Closed"),
+        ([_rules("OLDUSDT", "Delivering"), _rules("BTCUSDT")], "Delivering"),
+    ],
+    ids=["unknown", "closed", "delivering"],
+)
+def test_one_bad_symbol_does_not_stop_the_others(
+    instruments: list[dict[str, Any]], status: str
+) -> None:
+    """S2: what cannot be traded is left out with its status and a fix, the rest is traded."""
+    loaded = _run(
+        _listing(instruments),
+        lambda rest, _clock: startup.load_instruments(rest, ["OLDUSDT", "BTCUSDT"]),
     )
+    assert ["BTCUSDT"] == [each.instrument_id.symbol for each in loaded.instruments]
+    (left_out,) = loaded.left_out
+    assert ("OLDUSDT", status) == (left_out.symbol, left_out.status)
+    assert "symbols" in left_out.fix
+
+
+def test_a_position_in_a_symbol_that_does_not_trade_is_brought_all_the_same() -> None:
+    """R88: what carries a position must be protected, traded or not."""
+    loaded = _run(
+        _listing([_rules("OLDUSDT", "Delivering"), _rules("BTCUSDT")]),
+        lambda rest, _clock: startup.load_instruments(rest, ["BTCUSDT", "OLDUSDT"], ["OLDUSDT"]),
+    )
+    assert [("BTCUSDT", True), ("OLDUSDT", False)] == [
+        (each.instrument_id.symbol, each.tradable) for each in loaded.instruments
+    ]
+    assert () == loaded.left_out
+
+
+def test_without_any_good_symbol_the_venue_is_refused_in_one_line() -> None:
+    """All bad: one line that names each of them."""
+    with pytest.raises(VenueRefused, match=r"no symbol is left: A \(not listed\).*; B \(Closed\)"):
+        _run(
+            _listing([_rules("B", "Closed")]),
+            lambda rest, _clock: startup.load_instruments(rest, ["A", "B"]),
+        )

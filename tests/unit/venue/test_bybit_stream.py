@@ -17,7 +17,14 @@ from aegis.model.events import StreamClosed, StreamOpened
 from aegis.model.instrument import Venue
 from aegis.model.market import MINUTE_NS, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.venue.bybit.parse import AccountFact
-from aegis.venue.bybit.stream import PrivateStream, PublicStream, StreamParts, UnknownCounter
+from aegis.venue.bybit.stream import (
+    PRIVATE_PING_INTERVAL_S,
+    PRIVATE_SILENCE_TIMEOUT_S,
+    PrivateStream,
+    PublicStream,
+    StreamParts,
+    UnknownCounter,
+)
 
 NOW_NS = 1_700_000_000_000_000_000
 Reply = Callable[[dict[str, Any]], dict[str, Any]]
@@ -28,6 +35,7 @@ class Peer:
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
+        self.mute = False
         self.urls: list[str] = []
         self.sent: list[dict[str, Any]] = []
         self.on_frame: Callable[[bytes], None] = lambda _frame: None
@@ -44,8 +52,9 @@ class Peer:
         """Take a request and reply a moment later."""
         request = orjson.loads(text)
         self.sent.append(request)
-        frame = orjson.dumps(self._reply(request))
-        asyncio.get_running_loop().call_later(0.01, self.on_frame, frame)
+        if not self.mute:
+            frame = orjson.dumps(self._reply(request))
+            asyncio.get_running_loop().call_later(0.01, self.on_frame, frame)
 
     async def close(self) -> None:
         """Close."""
@@ -258,3 +267,51 @@ def test_a_refused_topic_closes_the_connection() -> None:
     run_virtual(main())
     assert [] == states
     assert len(peer.urls) > 1
+
+
+def test_a_private_stream_whose_pongs_stop_is_opened_anew() -> None:
+    """A peer that is gone without a word is found by the pong that does not come."""
+    peer = Peer(_accept)
+
+    async def main() -> list[StreamOpened | StreamClosed]:
+        stream = Private(peer)
+        # Pongs alone keep an idle account's stream open for as long as it likes.
+        await stream.run(3600.0)
+        assert 1 == len(stream.states)
+        peer.mute = True
+        await asyncio.sleep(PRIVATE_PING_INTERVAL_S + PRIVATE_SILENCE_TIMEOUT_S)
+        peer.mute = False
+        await asyncio.sleep(30.0)
+        await stream.stop()
+        return stream.states
+
+    states = run_virtual(main())
+    closed = [each.reason for each in states if isinstance(each, StreamClosed)]
+    assert ["silent for 12.0 s"] == closed
+    assert isinstance(states[-1], StreamOpened)
+
+
+def test_a_refused_symbol_does_not_take_the_others_along() -> None:
+    """A delisted symbol among good ones is left out, said aloud; the stream is open (R10)."""
+
+    def reply(request: dict[str, Any]) -> dict[str, Any]:
+        bad = any(topic.endswith("GONEUSDT") for topic in request.get("args", []))
+        ok = {"success": False, "ret_msg": "Invalid symbol"} if bad else {}
+        return _accept(request) | ok
+
+    peer = Peer(reply)
+    states: list[StreamOpened | StreamClosed] = []
+
+    async def main() -> None:
+        stream, parts = _public(peer, ["AUSDT", "GONEUSDT", "BUSDT"], Sink(), states)
+        stream.stream.start()
+        await asyncio.sleep(5.0)
+        assert stream.stream.connected
+        await stream.stream.stop()
+        await parts.supervisor.stop()
+
+    run_virtual(main())
+    assert 1 == len(states)
+    assert 1 == len(peer.urls)
+    by_symbol = [request["args"][0] for request in peer.sent[-3:]]
+    assert ["orderbook.1.AUSDT", "orderbook.1.GONEUSDT", "orderbook.1.BUSDT"] == by_symbol

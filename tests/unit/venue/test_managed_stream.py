@@ -13,7 +13,11 @@ from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
 from aegis.model.events import StreamClosed, StreamOpened
 from aegis.model.instrument import Venue
-from aegis.venue.managed_stream import ManagedStream
+from aegis.venue.managed_stream import (
+    RENEWAL_PATIENCE_S,
+    RESTARTS_PER_HOUR_MAX,
+    ManagedStream,
+)
 
 
 class FakeConnection:
@@ -68,6 +72,7 @@ class Bench:
         on_open: Callable[[], Awaitable[None]] | None = None,
         ping: bool = False,
         silence_timeout_s: float | None = None,
+        renew_after_s: float | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
@@ -101,6 +106,7 @@ class Bench:
             ping_text=(lambda: "ping") if ping else None,
             ping_interval_s=20.0,
             silence_timeout_s=silence_timeout_s,
+            renew_after_s=renew_after_s,
         )
         self.stream.start()
 
@@ -339,6 +345,95 @@ def test_a_defect_while_opening_is_told_each_time_and_backs_off() -> None:
         assert 4 < len(bench.failures) < 40
         assert all(each.closed for each in bench.connector.connections[:-1])
         assert [] == bench.states
+        await bench.stream.stop()
+
+    virtual(test)
+
+
+def test_a_renewal_waits_for_a_quiet_moment() -> None:
+    """While frames come the connection stays; two seconds without one are quiet enough."""
+
+    async def test() -> None:
+        bench = Bench(renew_after_s=1000.0)
+        for _ in range(1010):
+            await asyncio.sleep(1)
+            bench.peer.on_frame(b"x")
+        assert ["opened 1"] == bench.told()
+        await asyncio.sleep(1.9)
+        assert ["opened 1"] == bench.told()
+        await asyncio.sleep(1)
+        assert ["opened 1", "renewed after 0.3 h", "opened 2"] == bench.told()
+        await bench.stream.stop()
+
+    virtual(test)
+
+
+def test_a_renewal_does_not_wait_for_ever() -> None:
+    """A stream that is never quiet is renewed when its patience ends, and once only."""
+
+    async def test() -> None:
+        bench = Bench(renew_after_s=1000.0)
+        seconds = round(1000 + RENEWAL_PATIENCE_S)
+        for _ in range(seconds + 100):
+            await asyncio.sleep(1)
+            bench.peer.on_frame(b"x")
+        assert ["opened 1", "renewed after 0.8 h", "opened 2"] == bench.told()
+        await bench.stream.stop()
+
+    virtual(test)
+
+
+def test_doubts_cost_a_bounded_number_of_connections() -> None:
+    """R11: so many restarts within an hour, then the open connection is left alone."""
+
+    async def test() -> None:
+        bench = Bench()
+        await asyncio.sleep(1)
+        allowed = []
+        for _ in range(RESTARTS_PER_HOUR_MAX + 2):
+            allowed.append(bench.stream.reconnect_if_allowed("doubt"))
+            await asyncio.sleep(60)
+        assert [True] * RESTARTS_PER_HOUR_MAX + [False, False] == allowed
+        assert RESTARTS_PER_HOUR_MAX == bench.stream.breaks_last_hour
+        await asyncio.sleep(3600)
+        assert 0 == bench.stream.breaks_last_hour
+        assert bench.stream.reconnect_if_allowed("doubt")
+        await bench.stream.stop()
+
+    virtual(test)
+
+
+def test_a_doubt_about_a_stream_that_is_down_costs_nothing() -> None:
+    """It is on its way already: nothing is counted, nothing is ended."""
+
+    async def test() -> None:
+        bench = Bench(refusals=5)
+        assert all(bench.stream.reconnect_if_allowed("doubt") for _ in range(20))
+        await asyncio.sleep(30)
+        assert ["opened 6"] == bench.told()
+        assert bench.stream.reconnect_if_allowed("doubt")
+        await asyncio.sleep(1)
+        assert ["opened 6", "doubt"] == bench.told()[:2]
+        await bench.stream.stop()
+
+    virtual(test)
+
+
+def test_an_opening_whose_peer_is_gone_is_given_up_at_once() -> None:
+    """R11: what it waits for would have come by its own reader, which has ended."""
+
+    async def test() -> None:
+        async def wait_for_an_answer() -> None:
+            await asyncio.sleep(1000)
+
+        bench = Bench(on_open=wait_for_an_answer)
+        await asyncio.sleep(1)
+        bench.peer.on_close("reset by peer")
+        await asyncio.sleep(1)
+        assert 2 == len(bench.connector.connections)
+        assert bench.connector.connections[0].closed
+        assert [] == bench.states
+        assert [] == bench.failures
         await bench.stream.stop()
 
     virtual(test)

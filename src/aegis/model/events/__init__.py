@@ -38,9 +38,11 @@ from aegis.model.events.protection import (
 )
 from aegis.model.events.run import RunStarted, RunStopped, TaskFailed
 from aegis.model.events.safety import (
+    CloseRequested,
     DayStarted,
     EntriesHalted,
     EntriesResumed,
+    ForeignOrderFound,
     KillSwitchPulled,
     VenueProtected,
 )
@@ -55,16 +57,24 @@ from aegis.model.events.trade import (
     PositionOpened,
 )
 from aegis.model.events.venue import (
+    AccountConfirmed,
+    AccountDoubted,
     ApiCalled,
     BalanceReported,
+    ClockMeasured,
     FillReported,
     FundingReported,
     OrderReported,
     PositionReported,
+    RequestsPaused,
+    RequestsResumed,
+    SecondLegFound,
+    SecondLegGone,
     SnapshotReported,
     SnapshotWanted,
     StreamClosed,
     StreamOpened,
+    SymbolLeftOut,
     VenueConnected,
     VenueUnavailable,
 )
@@ -77,8 +87,16 @@ __all__ = [
     # venue
     "VenueConnected",
     "VenueUnavailable",
+    "SymbolLeftOut",
+    "RequestsPaused",
+    "RequestsResumed",
+    "ClockMeasured",
     "StreamOpened",
     "StreamClosed",
+    "AccountDoubted",
+    "AccountConfirmed",
+    "SecondLegFound",
+    "SecondLegGone",
     "BalanceReported",
     "PositionReported",
     "OrderReported",
@@ -125,6 +143,8 @@ __all__ = [
     "DayStarted",
     "VenueProtected",
     "KillSwitchPulled",
+    "CloseRequested",
+    "ForeignOrderFound",
     # ops
     "HeartbeatEmitted",
     "AlertRaised",

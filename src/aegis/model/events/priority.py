@@ -11,7 +11,13 @@ from aegis.model.events.protection import (
     ProtectionWanted,
 )
 from aegis.model.events.run import RunStarted, RunStopped
-from aegis.model.events.safety import DayStarted, EntriesHalted, EntriesResumed, KillSwitchPulled
+from aegis.model.events.safety import (
+    CloseRequested,
+    DayStarted,
+    EntriesHalted,
+    EntriesResumed,
+    KillSwitchPulled,
+)
 from aegis.model.events.trade import (
     EntryCompleted,
     EntryFailed,
@@ -46,6 +52,7 @@ PRIORITY_EVENTS: tuple[type[Event], ...] = (
     EntriesHalted,
     EntriesResumed,
     KillSwitchPulled,
+    CloseRequested,
     DayStarted,
     RunStarted,
     RunStopped,

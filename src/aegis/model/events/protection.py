@@ -6,17 +6,23 @@ import attrs
 
 from aegis.core.event import Event
 from aegis.model.instrument import InstrumentId
+from aegis.model.position import CloseCause
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class ProtectionWanted(Event):
-    """Exit computed the protection a position must have; trigger prices on the tick grid."""
+    """
+    Exit computed the protection a position must have; trigger prices on the tick grid.
+
+    *rungs*: price and quantity of each part that is still to be taken before the target.
+    """
 
     position_id: str
     instrument_id: InstrumentId
     stop_price: Decimal
     target_price: Decimal
     basis: str
+    rungs: tuple[tuple[Decimal, Decimal], ...] = ()
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -25,6 +31,7 @@ class ProtectionConfirmed(Event):
     The venue reports stop and target working for the whole position.
 
     *naked_ns*: from our receipt of the first fill to our receipt of the stop's evidence, loop time.
+    *stop_cause*: what a close at that stop is called (R79).
     """
 
     position_id: str
@@ -35,17 +42,23 @@ class ProtectionConfirmed(Event):
     target_order: str
     naked_ns: int
     source: str
+    stop_cause: CloseCause = CloseCause.SL
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class ProtectionChanged(Event):
-    """The venue reports the working stop or target at another price than before."""
+    """
+    The venue reports the working stop or target at another price than before.
+
+    *stop_cause*: what a close at that stop is called (R79).
+    """
 
     position_id: str
     instrument_id: InstrumentId
     stop_price: Decimal
     target_price: Decimal | None
     reason: str
+    stop_cause: CloseCause = CloseCause.SL
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import attrs
 
 from aegis.core.event import Event
-from aegis.model.instrument import Venue
+from aegis.model.instrument import InstrumentId, Venue
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -43,7 +43,36 @@ class VenueProtected(Event):
 
 @attrs.frozen(slots=True, kw_only=True)
 class KillSwitchPulled(Event):
-    """An operator stops all entries until an operator resets it."""
+    """
+    An operator stops all entries until an operator resets it.
+
+    Exit does so too, in its own name, when a venue takes neither a stop nor a close.
+    """
 
     operator: str
     reason: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class CloseRequested(Event):
+    """
+    An operator wants the position of *instrument_id* closed at market (R63).
+
+    *force*: ask the venue again although the same was asked a moment ago.
+    """
+
+    instrument_id: InstrumentId
+    operator: str
+    reason: str
+    force: bool
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ForeignOrderFound(Event):
+    """An order on our account that this process did not send, told once; *whose* in words (R88)."""
+
+    instrument_id: InstrumentId
+    client_order_id: str
+    whose: str
+    status: str
+    reduce_only: bool

@@ -53,9 +53,19 @@ class FillBooked(Event):
 
 @attrs.frozen(slots=True, kw_only=True)
 class PositionOpened(Event):
-    """The first fill of an entry arrived, or a position found on the venue was adopted."""
+    """
+    The first fill of an entry arrived, or a position found on the venue was adopted, or one of an
+    earlier run goes on (*position.restored*).
+
+    *taken_over*: of an earlier run, as that run's fills made it, told before any fill of this run.
+    Of such a one: *attempts* by purpose, so that no client order id is used twice, and
+    *entry_under_way* while its entry may still fill.
+    """
 
     position: PositionView
+    taken_over: bool = False
+    attempts: tuple[tuple[str, int], ...] = ()
+    entry_under_way: bool = False
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -35,6 +35,48 @@ class VenueUnavailable(Event):
 
 
 @attrs.frozen(slots=True, kw_only=True)
+class SymbolLeftOut(Event):
+    """A configured symbol is not traded on a venue; the others are. *fix* is for a person."""
+
+    venue: Venue
+    symbol: str
+    status: str
+    fix: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RequestsPaused(Event):
+    """
+    A venue wants fewer requests, or must not get new orders: entries wait, ways out do not.
+
+    *banned*: nothing at all is sent. *until_ns* is wall-clock ns UTC, None: until it is resolved.
+    """
+
+    venue: Venue
+    banned: bool
+    until_ns: int | None
+    wait_s: float | None
+    reason: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RequestsResumed(Event):
+    """A pause of requests is over."""
+
+    venue: Venue
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ClockMeasured(Event):
+    """The wall clock was compared with a venue's; *ahead_ms* > 0: ours is ahead."""
+
+    venue: Venue
+    ahead_ms: float
+    round_trip_ms: float
+    warning: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
 class StreamOpened(Event):
     """A stream is connected and subscribed."""
 
@@ -51,6 +93,58 @@ class StreamClosed(Event):
     venue: Venue
     stream: str
     reason: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class AccountDoubted(Event):
+    """The user stream broke or lost a message: no entries until the venue was asked anew (R12)."""
+
+    venue: Venue
+    reason: str
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class AccountConfirmed(Event):
+    """
+    Fills and snapshot after a doubt have come, and what the stream told meanwhile after them.
+
+    *doubted_ns* is loop time; *held* messages were kept back, *repeated* of them said nothing new.
+    """
+
+    venue: Venue
+    doubted_ns: int
+    held: int
+    repeated: int
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SecondLegFound(Event):
+    """
+    Hedge mode: both legs of a symbol are open, and the bot can hold only one. No entries there.
+
+    Signed quantities in base units; *held_qty_signed* 0 where it was not told yet.
+    """
+
+    instrument_id: InstrumentId
+    held_qty_signed: Decimal
+    second_qty_signed: Decimal
+
+    @property
+    def text(self) -> str:
+        """Return both legs and the fix in words."""
+        held, second = self.held_qty_signed, self.second_qty_signed
+        name = "LONG" if second > 0 else "SHORT"
+        return (
+            f"both legs of {self.instrument_id} are open, {held} which the bot holds and {second} "
+            f"which it does not protect: give the {name} leg a stop, or close it"
+        )
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SecondLegGone(Event):
+    """Hedge mode: one of the two open legs of a symbol ended."""
+
+    instrument_id: InstrumentId
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from aegis.venue.binance.rest import BinanceRest, Value
 _ROWS_MAX: Final = 1000
 _ORDER_IDS_MAX: Final = 4096
 # userTrades looks at most 7 days ahead of its start (venues.md 2.4); one day of reserve.
-_TRADES_WINDOW_NS: Final = 6 * 86_400 * 1_000_000_000
+TRADES_WINDOW_NS: Final = 6 * 86_400 * 1_000_000_000
 _OVERLAP_NS: Final = 5 * 1_000_000_000
 
 
@@ -36,23 +36,27 @@ class AccountQueries:
         self._rest = rest
         self._clock = clock
 
-    async def snapshot(self) -> VenueSnapshot:
-        """Return balance, positions and resting orders, conditional ones included, or raise."""
+    async def snapshot(self, *, steady: bool = False) -> VenueSnapshot:
+        """
+        Return balance, positions and resting orders, conditional ones included, or raise.
+
+        *steady*: a look without a doubt, which may not use the part kept for protection.
+        """
         asked_ns = self._clock.now_ns()
         source = ReportSource.QUERY
         # Orders before positions: exposure is the fresher fact.
-        plain = self._listed(await self._rest.call("open_orders", "futures_get_open_orders"))
-        algos = self._listed(
-            await self._rest.call("open_algo_orders", "futures_get_open_algo_orders")
-        )
-        configs = parse_symbol_configs(
-            await self._rest.call("symbol_config", "futures_symbol_config")
-        )
+
+        async def ask(operation: str, method: str) -> object:
+            return await self._rest.call(operation, method, protective=not steady)
+
+        plain = self._listed(await ask("open_orders", "futures_get_open_orders"))
+        algos = self._listed(await ask("open_algo_orders", "futures_get_open_algo_orders"))
+        configs = parse_symbol_configs(await ask("symbol_config", "futures_symbol_config"))
         positions, unrealized = parse_positions(
-            await self._rest.call("positions", "futures_position_information"), configs
+            await ask("positions", "futures_position_information"), configs
         )
         balance = parse_balance(
-            await self._rest.call("balance", "futures_account_balance"), unrealized, asked_ns
+            await ask("balance", "futures_account_balance"), unrealized, asked_ns
         )
         return VenueSnapshot(
             venue=Venue.BINANCE,
@@ -72,6 +76,7 @@ class AccountQueries:
                 "get_order",
                 "futures_get_order",
                 {"symbol": symbol, "origClientOrderId": client_order_id},
+                protective=True,
             )
             return parse_order(answer, ReportSource.QUERY)
         except VenueRefused as refusal:
@@ -97,7 +102,10 @@ class AccountQueries:
         """Return a conditional order; None when three queries do not know it (venues.md 5.1)."""
         try:
             answer = await self._rest.call(
-                "get_algo_order", "futures_get_algo_order", {"clientAlgoId": client_algo_id}
+                "get_algo_order",
+                "futures_get_algo_order",
+                {"clientAlgoId": client_algo_id},
+                protective=True,
             )
             return await self._algo_report(answer)
         except VenueRefused as refusal:
@@ -139,7 +147,10 @@ class AccountQueries:
         """Return the client id of an order of the matching engine, "" when it is forgotten."""
         try:
             answer = await self._rest.call(
-                "get_order", "futures_get_order", {"symbol": symbol, "orderId": order_id}
+                "get_order",
+                "futures_get_order",
+                {"symbol": symbol, "orderId": order_id},
+                protective=True,
             )
         except VenueRefused as refusal:
             if refusal.code != ORDER_UNKNOWN:
@@ -156,6 +167,7 @@ class AccountQueries:
                     "get_order",
                     "futures_get_order",
                     {"symbol": algo.symbol, "orderId": int(algo.actual_order_id)},
+                    protective=True,
                 ),
                 wire.OrderRow,
                 "get_order",
@@ -167,7 +179,7 @@ class AccountQueries:
     async def _search(
         self, operation: str, method: str, params: dict[str, Value], field: str, wanted: str
     ) -> object | None:
-        answer = self._listed(await self._rest.call(operation, method, params))
+        answer = self._listed(await self._rest.call(operation, method, params, protective=True))
         found = [each for each in answer if isinstance(each, dict) and each.get(field) == wanted]
         # Ids may be used again once an order is done: the last one is the one asked for.
         return found[-1] if found else None
@@ -214,13 +226,14 @@ class FillReplay:
 
         Known ones come again; whoever books fills counts each once. Raises VenueError.
         """
-        oldest_ns = self._clock.now_ns() - _TRADES_WINDOW_NS
+        oldest_ns = self._clock.now_ns() - TRADES_WINDOW_NS
         for symbol in sorted(self._since_ns):
             since_ns = max(self._since_ns[symbol] - _OVERLAP_NS, oldest_ns)
             for trade in await self._queries.trades(symbol, since_ns):
-                publish(fill_of(trade, await self._client_id(trade)))
+                publish(fill_of(trade, await self.client_id(trade)))
 
-    async def _client_id(self, trade: wire.TradeRow) -> str:
+    async def client_id(self, trade: wire.TradeRow) -> str:
+        """Return the client id of the order *trade* belongs to, "" when it is forgotten."""
         order_id = str(trade.order_id)
         if order_id not in self._client_ids:
             client_id = await self._queries.client_order_id(trade.symbol, trade.order_id)

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from aegis.model.order import OrderRequest, OrderType, TriggerBy
+from aegis.model.order import OrderRequest, OrderType, PositionSide, TriggerBy
 from aegis.venue.binance.errors import UNSUPPORTED, refused
 from aegis.venue.binance.rest import Value
 
@@ -25,9 +25,12 @@ class Encoded:
     params: dict[str, Value]
 
 
-def encode(request: OrderRequest) -> Encoded:
+def encode(request: OrderRequest, leg: PositionSide | None = None) -> Encoded:
     """
-    Return the call that places *request*.
+    Return the call that places *request*; *leg* is its position in hedge mode, None in one-way.
+
+    In hedge mode positionSide stands for reduceOnly, which is refused there: an order against its
+    leg cannot open anything (-1106, -4061; venues.md 1.3).
 
     Raises:
         VenueRefused: the venue has no such order: attached protection, or a plain order that is to
@@ -37,7 +40,7 @@ def encode(request: OrderRequest) -> Encoded:
     if request.attached is not None:
         raise refused(UNSUPPORTED, "stop and target cannot travel with an entry", "place")
     if request.order_type.is_conditional:
-        return _conditional(request)
+        return _conditional(request, leg)
     if request.close_position:
         raise refused(
             UNSUPPORTED, f"closePosition with a {request.order_type.value} order", "place"
@@ -49,20 +52,21 @@ def encode(request: OrderRequest) -> Encoded:
         params={
             "symbol": request.instrument_id.symbol,
             "side": request.side.value,
+            "positionSide": None if leg is None else leg.value,
             "type": request.order_type.value,
             "quantity": request.qty,
             "price": request.limit_price,
             "timeInForce": request.time_in_force.value if is_limit else None,
-            "reduceOnly": True if request.reduce_only else None,
+            "reduceOnly": True if request.reduce_only and leg is None else None,
             "newClientOrderId": request.client_order_id,
             "newOrderRespType": "RESULT",
         },
     )
 
 
-def _conditional(request: OrderRequest) -> Encoded:
+def _conditional(request: OrderRequest, leg: PositionSide | None) -> Encoded:
     # closePosition goes with neither quantity nor reduceOnly (-4137, -1106; venues.md 1.3).
-    reduces = request.reduce_only and not request.close_position
+    reduces = request.reduce_only and not request.close_position and leg is None
     return Encoded(
         operation="place_algo_order",
         method="futures_create_algo_order",
@@ -70,6 +74,7 @@ def _conditional(request: OrderRequest) -> Encoded:
             "algoType": "CONDITIONAL",
             "symbol": request.instrument_id.symbol,
             "side": request.side.value,
+            "positionSide": None if leg is None else leg.value,
             "type": request.order_type.value,
             "quantity": request.qty,
             "triggerPrice": request.trigger_price,

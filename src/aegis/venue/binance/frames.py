@@ -3,12 +3,14 @@ From bytes to wire Structs: the one place that decodes, and the frames that are 
 fact. Malformed bytes raise VenueProtocolError and nothing else.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import attrs
 import msgspec
+from loguru import logger
 
 from aegis.core.errors import VenueProtocolError
 from aegis.model.instrument import Venue
@@ -49,12 +51,27 @@ class Unknown:
     kind: str
 
 
+class UnknownCounter:
+    """Count what the bot has no use for; the first of each kind is logged."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def count(self, unknown: Unknown) -> None:
+        """Count *unknown* by its kind."""
+        self.counts[unknown.kind] += 1
+        if self.counts[unknown.kind] == 1:
+            logger.warning("binance sent something unknown: {}", unknown.kind)
+
+
 @attrs.frozen(slots=True)
 class Notice:
     """A message for people: logged, acted upon by nobody."""
 
     kind: str
     text: str
+    leverage: tuple[str, int] | None = attrs.field(default=None, eq=False)
+    """Symbol and its new leverage, where that is what the message tells."""
 
 
 @attrs.frozen(slots=True)

@@ -26,7 +26,7 @@ from aegis.model.account import (
 from aegis.model.events import FundingReported
 from aegis.model.fill import Fill, FillOrigin, Liquidity
 from aegis.model.instrument import Venue, instrument_id
-from aegis.model.order import OrderStatus, OrderType
+from aegis.model.order import OrderSide, OrderStatus, OrderType, PositionSide
 from aegis.venue.binance import wire
 from aegis.venue.binance.frames import (
     NS_PER_MS,
@@ -97,6 +97,8 @@ _SETTLEMENT_ASSET: Final = "USDT"
 _FEE_RATE_TAKER: Final = Decimal("0.0005")
 _FEE_RATE_MAKER: Final = Decimal("0.0002")
 
+_HOUR_MS: Final = 3_600_000
+
 
 def parse_user(frame: bytes, ts_recv: int) -> tuple[UserFact, ...]:
     """
@@ -124,11 +126,9 @@ def parse_user(frame: bytes, ts_recv: int) -> tuple[UserFact, ...]:
             return (event,)
 
 
-def protection_role(wire_type: str, *, reduce_only: bool, close_position: bool) -> ProtectionRole:
-    """Return what an order of the venue's type *wire_type* is to a position."""
-    if reduce_only or close_position:
-        return _ROLE.get(wire_type, ProtectionRole.NONE)
-    return ProtectionRole.NONE
+def protection_role(wire_type: str, *, reduces: bool) -> ProtectionRole:
+    """Return what an order of the venue's type *wire_type*, which only closes or not, is."""
+    return _ROLE.get(wire_type, ProtectionRole.NONE) if reduces else ProtectionRole.NONE
 
 
 def believed_status(
@@ -178,6 +178,29 @@ def algo_status(
             return None
 
 
+def leg_of(position_side: str, payload: object, what: str) -> PositionSide | None:
+    """
+    Return the leg *position_side* names, None for BOTH, which is one-way mode.
+
+    Raises:
+        VenueProtocolError: it names none we know.
+
+    """
+    if position_side == "BOTH":
+        return None
+    try:
+        return PositionSide(position_side)
+    except ValueError:
+        raise not_understood(payload, f"position side {position_side[:20]}", what) from None
+
+
+def reduces(
+    side: OrderSide, leg: PositionSide | None, *, reduce_only: bool, close_position: bool
+) -> bool:
+    """Say whether an order only closes; in hedge mode every order against its leg does."""
+    return reduce_only or close_position or (leg is not None and side is leg.exit_side)
+
+
 def fill_origin(client_order_id: str) -> FillOrigin:
     """Return who caused a fill, by the ids the venue gives its own orders (venues.md 2.5)."""
     if client_order_id.startswith("autoclose-"):
@@ -219,6 +242,7 @@ def _fill(order: wire.OrderFields) -> Fill | None:
     fee = Decimal(0) if order.fee is None else checked(order.fee, "fee", order, what)
     profit = order.realized_pnl
     return Fill(
+        leg=leg_of(order.position_side, order, what),
         instrument_id=instrument_id(order.symbol, Venue.BINANCE),
         # A liquidation may carry no trade id; order and cumulative quantity name it as well.
         fill_id=str(order.trade_id)
@@ -246,6 +270,10 @@ def _order_report(order: wire.OrderFields) -> OrderReport | Unknown:
     filled_qty = checked(order.filled_qty, "filled quantity", order, what)
     average_px = above_zero(order.average_px, "average price", order, what)
     reason = _EXPIRE_REASON.get(order.expire_reason or "", "")
+    leg = leg_of(order.position_side, order, what)
+    reduce_only = reduces(
+        order.side, leg, reduce_only=order.reduce_only, close_position=order.close_position
+    )
     return OrderReport(
         instrument_id=instrument_id(order.symbol, Venue.BINANCE),
         client_order_id=order.client_order_id,
@@ -256,11 +284,10 @@ def _order_report(order: wire.OrderFields) -> OrderReport | Unknown:
         order_type=order_type,
         qty=None if order.close_position else checked(order.qty, "quantity", order, what),
         filled_qty=filled_qty,
-        reduce_only=order.reduce_only or order.close_position,
+        reduce_only=reduce_only,
         close_position=order.close_position,
-        role=protection_role(
-            order.order_type, reduce_only=order.reduce_only, close_position=order.close_position
-        ),
+        role=protection_role(order.order_type, reduces=reduce_only),
+        leg=leg,
         source=ReportSource.STREAM,
         ts_event=order.traded_ms * NS_PER_MS,
         average_px=average_px,
@@ -281,6 +308,10 @@ def _algo_facts(event: wire.AlgoUpdate) -> tuple[UserFact, ...]:
     order_type = ORDER_TYPE.get(algo.order_type)
     if status is None or order_type is None:
         return (Unknown(f"{what} {algo.order_type} {algo.status}"),)
+    leg = leg_of(algo.position_side, algo, what)
+    reduce_only = reduces(
+        algo.side, leg, reduce_only=algo.reduce_only, close_position=algo.close_position
+    )
     report = OrderReport(
         instrument_id=instrument_id(algo.symbol, Venue.BINANCE),
         client_order_id=algo.client_algo_id,
@@ -291,11 +322,10 @@ def _algo_facts(event: wire.AlgoUpdate) -> tuple[UserFact, ...]:
         order_type=order_type,
         qty=None if algo.close_position else checked(algo.qty, "quantity", algo, what),
         filled_qty=filled_qty or Decimal(0),
-        reduce_only=algo.reduce_only or algo.close_position,
+        reduce_only=reduce_only,
         close_position=algo.close_position,
-        role=protection_role(
-            algo.order_type, reduce_only=algo.reduce_only, close_position=algo.close_position
-        ),
+        role=protection_role(algo.order_type, reduces=reduce_only),
+        leg=leg,
         source=ReportSource.STREAM,
         ts_event=event.transaction_ms * NS_PER_MS,
         average_px=average_px,
@@ -326,12 +356,15 @@ def _account_facts(event: wire.AccountUpdate, ts_recv: int) -> tuple[UserFact, .
     return tuple(facts)
 
 
-def _position(position: wire.AccountPosition, ts_event: int) -> PositionReport | Unknown:
+def leg_qty(qty: Decimal, leg: PositionSide | None) -> Decimal:
+    """Return the signed quantity of a row: by its sign, in hedge mode by its leg alone."""
+    return qty if leg is None else abs(qty) * leg.sign
+
+
+def _position(position: wire.AccountPosition, ts_event: int) -> PositionReport:
     what = "ACCOUNT_UPDATE"
-    if position.position_side != "BOTH":
-        # Hedge mode is refused at start; a leg of it must not pass for the net position.
-        return Unknown(f"{what} position side {position.position_side}")
-    qty = checked(position.qty_signed, "position amount", position, what)
+    leg = leg_of(position.position_side, position, what)
+    qty = leg_qty(checked(position.qty_signed, "position amount", position, what), leg)
     entry_px = above_zero(position.entry_px, "entry price", position, what)
     if qty != 0 and entry_px is None:
         raise not_understood(position, "an open position without entry price", what)
@@ -341,6 +374,7 @@ def _position(position: wire.AccountPosition, ts_event: int) -> PositionReport |
         entry_px_avg=entry_px if qty != 0 else None,
         ts_event=ts_event,
         isolated=None if position.margin_type is None else position.margin_type == "isolated",
+        leg=leg,
     )
 
 
@@ -356,8 +390,17 @@ def _funding(
         venue=Venue.BINANCE,
         instrument_id=None if symbol is None else instrument_id(symbol, Venue.BINANCE),
         amount=checked(balance.change, "balance change", balance, "ACCOUNT_UPDATE FUNDING_FEE"),
-        funding_id=f"{ts_event // NS_PER_MS}-{symbol or ''}",
+        funding_id=funding_id(symbol or "", ts_event // NS_PER_MS),
     )
+
+
+def funding_id(symbol: str, at_ms: int) -> str:
+    """
+    Return the name of a funding payment, the same from stream and income list.
+
+    A symbol is paid at most once an hour (venues.md 6), and the two give times some ms apart.
+    """
+    return f"{at_ms // _HOUR_MS}-{symbol}"
 
 
 def _notice(event: wire.AccountConfigUpdate | wire.MarginCall | wire.TriggerReject) -> Notice:
@@ -372,5 +415,10 @@ def _notice(event: wire.AccountConfigUpdate | wire.MarginCall | wire.TriggerReje
             ", ".join(f"{row.symbol} {row.qty_signed} mark {row.mark}" for row in event.positions),
         )
     if event.leverage is not None:
-        return Notice("leverage changed", f"{event.leverage.symbol} to {event.leverage.leverage}")
+        told = event.leverage
+        return Notice(
+            "leverage changed",
+            f"{told.symbol} to {told.leverage}",
+            leverage=(told.symbol, told.leverage),
+        )
     return Notice("asset mode changed", f"multi-assets mode is {event.mode}")

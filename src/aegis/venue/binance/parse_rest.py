@@ -15,7 +15,10 @@ from aegis.venue.binance.parse import (
     believed_status,
     fee_usdt,
     fill_origin,
+    leg_of,
+    leg_qty,
     protection_role,
+    reduces,
 )
 
 FUNDING_INTERVAL_HOURS_DEFAULT: Final = 8
@@ -32,6 +35,10 @@ def parse_order(answer: object, source: ReportSource) -> OrderReport:
         raise not_understood(answer, f"type {order.order_type} status {order.status}", what)
     filled_qty = checked(order.executed_qty, "executedQty", answer, what)
     average_px = above_zero(order.avg_price, "avgPrice", answer, what)
+    leg = leg_of(order.position_side, answer, what)
+    reduce_only = reduces(
+        order.side, leg, reduce_only=order.reduce_only, close_position=order.close_position
+    )
     return OrderReport(
         instrument_id=instrument_id(order.symbol, Venue.BINANCE),
         client_order_id=order.client_order_id,
@@ -42,11 +49,10 @@ def parse_order(answer: object, source: ReportSource) -> OrderReport:
         order_type=order_type,
         qty=None if order.close_position else checked(order.orig_qty, "origQty", answer, what),
         filled_qty=filled_qty,
-        reduce_only=order.reduce_only or order.close_position,
+        reduce_only=reduce_only,
         close_position=order.close_position,
-        role=protection_role(
-            order.order_type, reduce_only=order.reduce_only, close_position=order.close_position
-        ),
+        role=protection_role(order.order_type, reduces=reduce_only),
+        leg=leg,
         source=source,
         ts_event=order.update_time * NS_PER_MS,
         average_px=average_px,
@@ -70,6 +76,10 @@ def parse_algo_order(answer: object, source: ReportSource) -> OrderReport:
     order_type = ORDER_TYPE.get(algo.order_type)
     if status is None or order_type is None:
         raise not_understood(answer, f"type {algo.order_type} status {algo.algo_status}", what)
+    leg = leg_of(algo.position_side, answer, what)
+    reduce_only = reduces(
+        algo.side, leg, reduce_only=algo.reduce_only, close_position=algo.close_position
+    )
     return OrderReport(
         instrument_id=instrument_id(algo.symbol, Venue.BINANCE),
         client_order_id=algo.client_algo_id,
@@ -80,11 +90,10 @@ def parse_algo_order(answer: object, source: ReportSource) -> OrderReport:
         order_type=order_type,
         qty=None if algo.close_position else checked(algo.quantity, "quantity", answer, what),
         filled_qty=filled_qty or Decimal(0),
-        reduce_only=algo.reduce_only or algo.close_position,
+        reduce_only=reduce_only,
         close_position=algo.close_position,
-        role=protection_role(
-            algo.order_type, reduce_only=algo.reduce_only, close_position=algo.close_position
-        ),
+        role=protection_role(algo.order_type, reduces=reduce_only),
+        leg=leg,
         source=source,
         ts_event=algo.update_time * NS_PER_MS,
         average_px=average_px,
@@ -123,6 +132,7 @@ def fill_of(trade: wire.TradeRow, client_order_id: str) -> Fill:
         origin=fill_origin(client_order_id),
         ts_event=trade.time * NS_PER_MS,
         realized_pnl=None if profit is None else checked(profit, "realizedPnl", trade, what),
+        leg=leg_of(trade.position_side, trade, what),
     )
 
 
@@ -132,17 +142,15 @@ def parse_positions(
     """
     Turn the answer of positionRisk v3 into reports and the sum of unrealized profits, USDT.
 
+    In hedge mode there is a row for each leg, and its quantity is signed by the leg.
     *configs* tells leverage and margin type, which v3 does not (venues.md 2.4).
     """
     what = "positionRisk"
     reports = []
     unrealized = Decimal(0)
     for position in rows(answer, wire.PositionRow, what):
-        qty = checked(position.position_amt, "positionAmt", position, what)
-        if position.position_side != "BOTH":
-            if qty == 0:
-                continue
-            raise not_understood(position, "a position of hedge mode", what)
+        leg = leg_of(position.position_side, position, what)
+        qty = leg_qty(checked(position.position_amt, "positionAmt", position, what), leg)
         entry_px = above_zero(position.entry_price, "entryPrice", position, what)
         if qty != 0 and entry_px is None:
             raise not_understood(position, "an open position without entry price", what)
@@ -160,6 +168,7 @@ def parse_positions(
                 ),
                 leverage=None if config is None else config.leverage,
                 isolated=None if config is None else config.isolated,
+                leg=leg,
             )
         )
     return tuple(reports), unrealized

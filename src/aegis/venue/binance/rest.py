@@ -6,7 +6,7 @@ would make up its own and drop ours where it routes to the algo endpoints (venue
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -19,16 +19,21 @@ from aegis.core.offload import Offload
 from aegis.core.transport import HttpExchange
 from aegis.model.instrument import Venue
 from aegis.model.money import plain
+from aegis.venue.binance import limits
 from aegis.venue.binance.errors import TIMESTAMP_REFUSED, AnswerUnreadable, HttpFault
 from aegis.venue.binance.frames import row
 from aegis.venue.binance.sdk import sdk_module
 from aegis.venue.binance.session import ExchangeSession
 from aegis.venue.binance.wire import ServerTimeRow
 from aegis.venue.calls import CallRunner
+from aegis.venue.clock_watch import Reading, measure
 
 _STATUS_OK: Final = range(200, 300)
 _CONNECT_TIMEOUT_S_MAX: Final = 3.0
 _CONNECTIONS_MAX: Final = 64
+
+_WALLET_HOSTS: Final = {"https://fapi.binance.com": "https://api.binance.com"}
+"""Where the rights of a key are told; anywhere else on the same host as all the rest."""
 
 Value = str | int | bool | Decimal | None
 
@@ -73,16 +78,33 @@ class BinanceRest:
         self._client: Any = None
         self.offset_ms = 0
         """The venue's clock minus ours; added to every signature's timestamp."""
+        self.on_measured: Callable[[Reading], None] | None = None
 
     async def sync_time(self) -> int:
         """Measure and use the offset of the venue's clock, in ms; return it."""
-        before_ns = self._clock.wall_ns()
-        answer = await self.call("time", "futures_time")
-        middle_ns = (before_ns + self._clock.wall_ns()) // 2
-        server_ms = row(answer, ServerTimeRow, "time").server_time
-        self.offset_ms = server_ms - middle_ns // NS_PER_MS
-        self._client.timestamp_offset = self.offset_ms
+        reading = await measure(self._read_time)
+        self.offset_ms = round(reading.offset_ns / NS_PER_MS)
+        self._opened().timestamp_offset = self.offset_ms
+        if self._calls.gate is not None:
+            self._calls.gate.offset_ns = reading.offset_ns
+        if self.on_measured is not None:
+            self.on_measured(reading)
         return self.offset_ms
+
+    async def _read_time(self) -> Reading:
+        client = self._opened()
+
+        async def ask() -> tuple[int, object, int]:
+            # Read in here: the call may have waited for room before.
+            before_ns = self._clock.wall_ns()
+            answer = await client.futures_time()
+            return before_ns, answer, self._clock.wall_ns()
+
+        before_ns, answer, after_ns = await self._calls.run(
+            "time", ask, timeout_s=self._timeout_s, protective=True
+        )
+        venue_ns = row(answer, ServerTimeRow, "time").server_time * NS_PER_MS
+        return Reading(before_ns=before_ns, after_ns=after_ns, venue_ns=venue_ns)
 
     async def call(
         self,
@@ -91,24 +113,30 @@ class BinanceRest:
         params: Mapping[str, Value] | None = None,
         *,
         client_order_id: str | None = None,
+        protective: bool = False,
+        before_again: Callable[[], None] | None = None,
     ) -> object:
         """
         Call the SDK's *method* with *params*; None values are left out.
 
+        *protective* calls may use the venue's whole request limit (see `CallRunner.run`).
+
         A timestamp the venue refuses is measured anew and the call repeated once: refused means
-        that nothing was done.
+        that nothing was done. *before_again* is called before that and may raise instead.
 
         Raises:
             VenueError: see `CallRunner.run`; OrderOutcomeUnknown only with *client_order_id*.
 
         """
         try:
-            return await self._once(operation, method, params, client_order_id)
+            return await self._once(operation, method, params, client_order_id, protective)
         except VenueRefused as refusal:
             if refusal.code != TIMESTAMP_REFUSED:
                 raise
         await self.sync_time()
-        return await self._once(operation, method, params, client_order_id)
+        if before_again is not None:
+            before_again()
+        return await self._once(operation, method, params, client_order_id, protective)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -122,6 +150,7 @@ class BinanceRest:
         method: str,
         params: Mapping[str, Value] | None,
         client_order_id: str | None,
+        protective: bool,
     ) -> object:
         client = self._opened()
 
@@ -144,7 +173,27 @@ class BinanceRest:
             send,
             timeout_s=self._order_timeout_s if names_order else self._timeout_s,
             client_order_id=client_order_id,
+            protective=protective or operation in limits.PROTECTIVE,
+            cost_key=limits.cost_key(operation, params),
         )
+
+    def learn_limits(self, exchange_info: object) -> None:
+        """Take the venue's own limits from the answer of exchangeInfo."""
+        gate = self._calls.gate
+        rows = exchange_info.get("rateLimits") if isinstance(exchange_info, dict) else None
+        if gate is not None and isinstance(rows, list):
+            limits.read_rate_limits(gate.ledger, rows, gate.now_ns())
+
+    def learn_usage(self, rate_limits: Iterable[object]) -> None:
+        """Take the rateLimits rows of an answer of the order socket."""
+        gate = self._calls.gate
+        if gate is not None:
+            limits.read_rate_limits(gate.ledger, rate_limits, gate.now_ns())
+
+    def _read_headers(self, headers: Mapping[str, str]) -> None:
+        gate = self._calls.gate
+        if gate is not None:
+            limits.read_headers(gate.ledger, headers, gate.now_ns())
 
     def _opened(self) -> Any:
         if self._client is None:
@@ -154,11 +203,12 @@ class BinanceRest:
 
     def _make_client(self) -> Any:
         http, offload, base_url = self._http, self._offload, self._base_url
-        timeout_s = self._timeout_s
+        timeout_s, read_headers = self._timeout_s, self._read_headers
 
         class Client(sdk_module("async_client").AsyncClient):  # type: ignore[misc]  # no types there
             FUTURES_URL = f"{base_url}/fapi"
             FUTURES_DATA_URL = f"{base_url}/futures/data"
+            MARGIN_API_URL = f"{_WALLET_HOSTS.get(base_url, base_url)}/sapi"
             REQUEST_RECVWINDOW = self._recv_window_ms
             # The whole call is timed by CallRunner.
             REQUEST_TIMEOUT = aiohttp.ClientTimeout(
@@ -174,6 +224,7 @@ class BinanceRest:
                 )
 
             async def _handle_response(self, response: Any) -> Any:
+                read_headers(response.headers)
                 return read_answer(response.status, response.headers, await response.read())
 
         return Client(

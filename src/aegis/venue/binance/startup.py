@@ -1,10 +1,11 @@
 """What is checked and read before Binance is traded: clock, account modes, trading rules."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from aegis.core.errors import VenueRefused
-from aegis.model.instrument import Instrument
+from aegis.model.account import PositionMode
+from aegis.model.instrument import Instrument, Venue
 from aegis.venue.binance import wire
 from aegis.venue.binance.errors import refused
 from aegis.venue.binance.frames import row, rows
@@ -15,31 +16,31 @@ from aegis.venue.binance.parse_rest import (
     parse_instrument,
 )
 from aegis.venue.binance.rest import BinanceRest
+from aegis.venue.symbols import NOT_LISTED, LeftOut, Loaded, WhyNot, why_not
 
-_SYMBOL_UNKNOWN: Final = "-1121"
+_TRADING: Final = "TRADING"
+_PERPETUAL: Final = "PERPETUAL"
 
 
-async def check_modes(rest: BinanceRest) -> None:
+async def position_mode(rest: BinanceRest) -> PositionMode:
+    """Return the account's position mode (R41); VenueError when it could not be asked."""
+    mode = row(
+        await rest.call("position_mode", "futures_get_position_mode"),
+        wire.PositionModeRow,
+        "position_mode",
+    )
+    return PositionMode.HEDGE if mode.dual_side_position else PositionMode.ONE_WAY
+
+
+async def check_account(rest: BinanceRest) -> None:
     """
-    Make sure of one-way mode, single-asset mode and the permission to trade (R41).
+    Make sure of single-asset mode and the permission to trade.
 
     Raises:
         VenueRefused: with the fix in words.
         VenueError: when the venue could not be asked.
 
     """
-    mode = row(
-        await rest.call("position_mode", "futures_get_position_mode"),
-        wire.PositionModeRow,
-        "position_mode",
-    )
-    if mode.dual_side_position:
-        raise refused(
-            "hedge mode",
-            "the account is in hedge mode: close all positions and orders, then set Futures > "
-            "Preferences > Position Mode to One-way Mode",
-            "connect",
-        )
     account = row(
         await rest.call("account_config", "futures_account_config"),
         wire.AccountConfigRow,
@@ -60,27 +61,31 @@ async def check_modes(rest: BinanceRest) -> None:
         )
 
 
-async def load_instruments(rest: BinanceRest, symbols: Sequence[str]) -> tuple[Instrument, ...]:
+async def load_instruments(
+    rest: BinanceRest, symbols: Sequence[str], held: Collection[str] = ()
+) -> Loaded:
     """
-    Return the instruments of *symbols*, in that order.
+    Return the instruments of *symbols* that can be traded, in that order, and why others cannot.
+
+    Symbols in *held* carry a position: they come whatever their status is.
 
     Raises:
-        VenueRefused: naming the symbols that are not listed.
+        VenueRefused: none is left, or one that is held is not listed.
         VenueError: when the venue could not be asked.
 
     """
-    listed = parse_exchange_info(await rest.call("exchange_info", "futures_exchange_info"))
+    info = await rest.call("exchange_info", "futures_exchange_info")
+    rest.learn_limits(info)
+    listed = parse_exchange_info(info)
     lowest_tiers = parse_brackets(await rest.call("leverage_bracket", "futures_leverage_bracket"))
-    missing = [name for name in symbols if name not in listed or name not in lowest_tiers]
-    if missing:
-        raise refused(
-            _SYMBOL_UNKNOWN,
-            f"not listed: {', '.join(missing)}: remove from the configured symbols",
-            "connect",
-        )
     intervals = await _funding_hours(rest)
-    instruments = []
+    instruments: list[Instrument] = []
+    left_out: list[LeftOut] = []
     for name in symbols:
+        reason = _why_not(listed.get(name), name in lowest_tiers)
+        if reason is not None and (reason is NOT_LISTED or name not in held):
+            left_out.append(LeftOut(symbol=name, status=reason.status, fix=reason.fix))
+            continue
         commission = row(
             await rest.call("commission_rate", "futures_commission_rate", {"symbol": name}),
             wire.CommissionRow,
@@ -94,7 +99,17 @@ async def load_instruments(rest: BinanceRest, symbols: Sequence[str]) -> tuple[I
                 intervals.get(name, FUNDING_INTERVAL_HOURS_DEFAULT),
             )
         )
-    return tuple(instruments)
+    loaded = Loaded(instruments=tuple(instruments), left_out=tuple(left_out))
+    loaded.check(Venue.BINANCE, held)
+    return loaded
+
+
+def _why_not(symbol: wire.SymbolRow | None, has_tier: bool) -> WhyNot | None:
+    if symbol is None or not has_tier:
+        return NOT_LISTED
+    if symbol.contract_type != _PERPETUAL:
+        return why_not(symbol.contract_type or "no perpetual")
+    return None if symbol.status == _TRADING else why_not(symbol.status)
 
 
 async def _funding_hours(rest: BinanceRest) -> dict[str, int]:

@@ -11,14 +11,17 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from loguru import logger
+
 from aegis.core.clock import Clock
-from aegis.core.errors import VenueError, VenueRefused
+from aegis.core.errors import VenueError, VenueRefused, VenueUnreachable
 from aegis.core.supervise import RestartPolicy, Supervisor
 from aegis.core.transport import StreamConnection, StreamConnector
 from aegis.model.events import StreamClosed, StreamOpened
 from aegis.model.instrument import Venue
 from aegis.model.market import TIMEFRAME_NAMES
 from aegis.venue.binance.errors import LISTEN_KEY_GONE
+from aegis.venue.binance.frames import Ack
 from aegis.venue.managed_stream import ManagedStream
 
 USER_STREAM: Final = "user"
@@ -35,6 +38,9 @@ _PUBLIC_SILENCE_S: Final = 120.0
 # A key lives 60 minutes (venues.md 2.2).
 _KEY_RENEWAL_S: Final = 30 * 60.0
 _KEY_RETRY_S: Final = 60.0
+# The venue ends a connection after 24 hours (2.1): with the patience of a renewal that is in time.
+RENEW_AFTER_S: Final = 23 * 3600.0
+ACK_TIMEOUT_S: Final = 10.0
 
 
 class ListenKeys:
@@ -77,6 +83,7 @@ class BinanceStreams:
         self._on_state = on_state
         self._symbols: tuple[str, ...] = ()
         self._requests = 0
+        self._acks: dict[str, asyncio.Future[Ack]] = {}
         self._renewing: asyncio.Task[None] | None = None
         self._user = self._stream(USER_STREAM, self._user_url, on_user_frame, _nothing, None)
         self._public = self._stream(
@@ -118,17 +125,37 @@ class BinanceStreams:
         self._market.start()
 
     async def resubscribe(self, symbol: str) -> None:
-        """Unsubscribe and subscribe the market streams of *symbol* alone (R10)."""
+        """
+        Unsubscribe and subscribe the market streams of *symbol* alone (R10).
+
+        Raises:
+            VenueRefused, VenueUnreachable: when the venue said no, or nothing.
+
+        """
         for stream, params in (
             (self._public, self._public_params([symbol])),
             (self._market, self._market_params([symbol])),
         ):
             # A stream that is down subscribes everything anew when it comes back.
             if stream.connected:
-                stream.send(self._request("UNSUBSCRIBE", params))
+                await self._ask(stream.name, stream.send, "UNSUBSCRIBE", params)
                 await asyncio.sleep(_MESSAGE_GAP_S)
-                if stream.connected:
-                    stream.send(self._request("SUBSCRIBE", params))
+            if stream.connected:
+                await self._ask(stream.name, stream.send, "SUBSCRIBE", params)
+
+    def restart_market(self, *, quotes: bool, marks: bool, reason: str) -> None:
+        """Open the connections that carry *quotes* or *marks* anew, a few times an hour (R11)."""
+        for stream, is_meant in ((self._public, quotes), (self._market, marks)):
+            if is_meant:
+                stream.reconnect_if_allowed(reason)
+
+    def on_ack(self, ack: Ack) -> None:
+        """Take the answer to a request on a market stream."""
+        waiting = self._acks.get(ack.request_id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(ack)
+        elif ack.error:
+            logger.error("binance refused request {}: {}", ack.request_id, ack.error)
 
     async def stop(self) -> None:
         """Close all streams; the listen key runs out by itself."""
@@ -149,17 +176,46 @@ class BinanceStreams:
         return f"{self._base_url}/market/ws"
 
     async def _subscribe_public(self, connection: StreamConnection) -> None:
-        await self._subscribe(connection, self._public_params(self._symbols))
+        await self._subscribe(PUBLIC_STREAM, connection, self._public_params(self._symbols))
 
     async def _subscribe_market(self, connection: StreamConnection) -> None:
-        await self._subscribe(connection, self._market_params(self._symbols))
+        await self._subscribe(MARKET_STREAM, connection, self._market_params(self._symbols))
 
-    async def _subscribe(self, connection: StreamConnection, params: Sequence[str]) -> None:
+    async def _subscribe(
+        self, stream: str, connection: StreamConnection, params: Sequence[str]
+    ) -> None:
+        # A subscription that was turned down, or never answered, must not pass for an open stream.
         for start in range(0, len(params), PARAMS_PER_MESSAGE_MAX):
             if start:
                 await asyncio.sleep(_MESSAGE_GAP_S)
             chunk = params[start : start + PARAMS_PER_MESSAGE_MAX]
-            connection.send(self._request("SUBSCRIBE", chunk))
+            await self._ask(stream, connection.send, "SUBSCRIBE", chunk)
+
+    async def _ask(
+        self, stream: str, send: Callable[[str], None], method: str, params: Sequence[str]
+    ) -> None:
+        self._requests += 1
+        request_id = str(self._requests)
+        waiting: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        self._acks[request_id] = waiting
+        try:
+            message = {"method": method, "params": list(params), "id": self._requests}
+            send(json.dumps(message))
+            async with asyncio.timeout(ACK_TIMEOUT_S):
+                ack = await waiting
+        except (TimeoutError, ConnectionError) as error:
+            detail = str(error) or f"no answer to {method} within {ACK_TIMEOUT_S} s"
+            raise VenueUnreachable(
+                detail, venue=Venue.BINANCE.value, operation=f"stream {stream}"
+            ) from None
+        finally:
+            del self._acks[request_id]
+        if ack.error:
+            told = f"{method} of {', '.join(params)}: {ack.error}"
+            logger.error("binance refused {}", told)
+            raise VenueRefused(
+                method, told, venue=Venue.BINANCE.value, operation=f"stream {stream}"
+            )
 
     def _public_params(self, symbols: Sequence[str]) -> list[str]:
         return [f"{symbol.lower()}@{name}" for symbol in symbols for name in self._public_names]
@@ -170,10 +226,6 @@ class BinanceStreams:
             for symbol in symbols
             for name in ("markPrice@1s", *(f"kline_{interval}" for interval in self._intervals))
         ]
-
-    def _request(self, method: str, params: Sequence[str]) -> str:
-        self._requests += 1
-        return json.dumps({"method": method, "params": list(params), "id": self._requests})
 
     async def _renew_key(self) -> None:
         wait_s = _KEY_RENEWAL_S
@@ -216,6 +268,7 @@ class BinanceStreams:
             ping_text=None,
             ping_interval_s=0.0,
             silence_timeout_s=silence_timeout_s,
+            renew_after_s=RENEW_AFTER_S,
         )
 
 

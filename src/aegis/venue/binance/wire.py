@@ -135,6 +135,7 @@ class AlgoFields(Struct, frozen=True):
     actual_qty: Decimal | None = field(name="aq", default=None)
     close_position: bool = field(name="cp", default=False)
     reduce_only: bool = field(name="R", default=False)
+    position_side: str = field(name="ps", default="BOTH")
     reject_message: str | None = field(name="rm", default=None)
 
 
@@ -287,6 +288,7 @@ class AlgoRow(Struct, frozen=True, rename="camel"):
     actual_qty: Decimal | None = None
     close_position: bool = False
     reduce_only: bool = False
+    position_side: str = "BOTH"
 
 
 class OrderRow(Struct, frozen=True, rename="camel"):
@@ -305,6 +307,7 @@ class OrderRow(Struct, frozen=True, rename="camel"):
     stop_price: Decimal | None = None
     close_position: bool = False
     reduce_only: bool = False
+    position_side: str = "BOTH"
 
 
 class TradeRow(Struct, frozen=True, rename="camel"):
@@ -321,6 +324,7 @@ class TradeRow(Struct, frozen=True, rename="camel"):
     maker: bool
     time: int
     realized_pnl: Decimal | None = None
+    position_side: str = "BOTH"
 
 
 class BalanceRow(Struct, frozen=True, rename="camel"):

@@ -58,9 +58,11 @@ class AccountQueries:
         self._venue_now_ns = venue_now_ns
         self._unknowns = unknowns
 
-    async def snapshot(self) -> VenueSnapshot:
+    async def snapshot(self, *, steady: bool = False) -> VenueSnapshot:
         """
         Return wallet, open positions and resting orders, conditional ones included.
+
+        *steady*: a look without a doubt, which may not use the part kept for protection.
 
         Raises:
             VenueError: when any of the queries failed: unknown is never empty (R43, R88).
@@ -69,7 +71,9 @@ class AccountQueries:
         # Before the first query: what happens from here on is not surely in the answers.
         ts_event = self._venue_now_ns()
         wallet = await self._rest.call(
-            "get_wallet_balance", {"accountType": "UNIFIED", "coin": SETTLE_COIN}
+            "get_wallet_balance",
+            {"accountType": "UNIFIED", "coin": SETTLE_COIN},
+            protective=not steady,
         )
         accounts = wallet.read(wire.Page).list
         balances = [
@@ -82,8 +86,12 @@ class AccountQueries:
                 wallet.result, f"no {SETTLE_COIN} wallet", venue=VENUE, operation=wallet.operation
             )
         settled: dict[str, object] = {"category": CATEGORY, "settleCoin": SETTLE_COIN}
-        positions = await self._rest.rows(_POSITIONS, settled, limit=_POSITIONS_PER_PAGE)
-        orders = await self._rest.rows("get_open_orders", settled, limit=_ORDERS_PER_PAGE)
+        positions = await self._rest.rows(
+            _POSITIONS, settled, limit=_POSITIONS_PER_PAGE, protective=not steady
+        )
+        orders = await self._rest.rows(
+            "get_open_orders", settled, limit=_ORDERS_PER_PAGE, protective=not steady
+        )
         return VenueSnapshot(
             venue=Venue.BYBIT,
             ts_event=ts_event,
@@ -134,7 +142,7 @@ class AccountQueries:
         for operation in ("get_open_orders", "get_order_history"):
             try:
                 # Never on the protective lane: a question must not hold up a stop or a close.
-                answer = await self._rest.call(operation, params)
+                answer = await self._rest.call(operation, params, protective=True)
             except VenueRefused as error:
                 if error.code != ORDER_NOT_FOUND:
                     raise

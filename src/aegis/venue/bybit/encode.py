@@ -6,19 +6,21 @@ from typing import Final
 
 from aegis.model.intent import CancelProtection, SetPositionProtection
 from aegis.model.money import plain
-from aegis.model.order import OrderRequest, OrderSide, OrderType, TriggerBy
+from aegis.model.order import OrderRequest, OrderSide, OrderType, PositionSide, TriggerBy
 
 CATEGORY: Final = "linear"
 ONE_WAY: Final = 0
+POSITION_INDEX: Final = {None: ONE_WAY, PositionSide.LONG: 1, PositionSide.SHORT: 2}
+"""By leg; None is one-way mode (venues.md 3.3)."""
 _RISE: Final = 1
 _FALL: Final = 2
 _SIDES: Final = {OrderSide.BUY: "Buy", OrderSide.SELL: "Sell"}
 _TRIGGERS: Final = {TriggerBy.MARK: "MarkPrice", TriggerBy.LAST: "LastPrice"}
 
 
-def order_params(request: OrderRequest) -> dict[str, object]:
+def order_params(request: OrderRequest, leg: PositionSide | None = None) -> dict[str, object]:
     """
-    Return the parameters of order/create.
+    Return the parameters of order/create; *leg* is its position in hedge mode, None in one-way.
 
     close_position becomes qty 0 with closeOnTrigger, which closes whatever is open. Stop and target
     of an entry travel with it in Full mode: market orders that follow the position's size.
@@ -30,7 +32,7 @@ def order_params(request: OrderRequest) -> dict[str, object]:
         "orderType": "Limit" if request.order_type is OrderType.LIMIT else "Market",
         "qty": "0" if request.qty is None else plain(request.qty),
         "orderLinkId": request.client_order_id,
-        "positionIdx": ONE_WAY,
+        "positionIdx": POSITION_INDEX[leg],
         "reduceOnly": request.reduce_only or request.close_position,
     }
     if request.close_position:
@@ -71,9 +73,11 @@ def cancel_params(command: CancelProtection) -> dict[str, object]:
     }
 
 
-def protection_params(command: SetPositionProtection) -> dict[str, object]:
+def protection_params(
+    command: SetPositionProtection, leg: PositionSide | None = None
+) -> dict[str, object]:
     """
-    Return the parameters of trading-stop: both prices always together.
+    Return the parameters of trading-stop: both prices always together; *leg* as `order_params`.
 
     Full mode changes what is there in place; one price alone would unlink the pair, and Partial
     mode can only add (venues.md 3.4).
@@ -81,7 +85,7 @@ def protection_params(command: SetPositionProtection) -> dict[str, object]:
     return {
         "category": CATEGORY,
         "symbol": command.instrument_id.symbol,
-        "positionIdx": ONE_WAY,
+        "positionIdx": POSITION_INDEX[leg],
         "tpslMode": "Full",
         "stopLoss": plain(command.stop_price),
         "takeProfit": plain(command.target_price),

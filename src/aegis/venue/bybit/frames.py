@@ -98,7 +98,7 @@ def convert(value: object, shape: type[T], operation: str) -> T:
     """
     try:
         return msgspec.convert(value, shape, strict=False)
-    except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as error:
         raise unreadable(value, str(error), operation) from error
 
 

@@ -23,9 +23,10 @@ from aegis.model.account import (
 from aegis.model.fill import Fill, FillOrigin, Liquidity
 from aegis.model.instrument import Instrument, InstrumentId, Venue, instrument_id
 from aegis.model.money import ZERO
-from aegis.model.order import OrderSide, OrderStatus, OrderType
+from aegis.model.order import OrderSide, OrderStatus, OrderType, PositionSide
 from aegis.venue.bybit import wire
 from aegis.venue.bybit.frames import Unknown, convert, decode, unreadable
+from aegis.venue.position_modes import leg_by
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -59,6 +60,9 @@ _RISE: Final = 1
 _FALL: Final = 2
 _FILL_TYPES: Final = frozenset({"Trade", "BustTrade", "AdlTrade"})
 _NOT_TOLD: Final = frozenset({"", "UNKNOWN", "EC_NoError"})
+
+
+_LEGS: Final = {0: None, 1: PositionSide.LONG, 2: PositionSide.SHORT}
 
 
 class Unreadable(ValueError):
@@ -146,7 +150,10 @@ def order_report(row: wire.OrderRow, source: ReportSource, ts_ns: int) -> OrderR
         raise Unreadable(f"order status was {row.order_status[:40]!r}")
     side = _side_of(row.side)
     stop_kind = _plain_text(row.stop_order_type)
-    reduce_only = row.reduce_only or row.close_on_trigger
+    leg = _leg_of(row.position_idx)
+    # In hedge mode every order against its leg only closes.
+    against = leg is not None and side is leg.exit_side
+    reduce_only = row.reduce_only or row.close_on_trigger or against
     order_type, role = _kind_of(row, side, stop_kind, reduce_only=reduce_only)
     qty = told(row.qty, "qty")
     # qty 0 with closeOnTrigger closes whatever is open (venues.md 3.3).
@@ -171,6 +178,7 @@ def order_report(row: wire.OrderRow, source: ReportSource, ts_ns: int) -> OrderR
         position_bound=stop_kind in _BOUND_ROLES,
         reject_code=_plain_text(row.reject_reason),
         reject_message=_plain_text(row.cancel_type),
+        leg=leg,
     )
 
 
@@ -242,12 +250,15 @@ def execution(row: wire.ExecutionRow) -> Fill | FundingBooked | Unknown:
     qty, price = told(row.exec_qty, "execQty"), told(row.exec_price, "execPrice")
     if not qty > 0 or not price > 0:
         raise Unreadable(f"fill had qty {qty} at price {price}, both must be > 0")
+    side = _side_of(row.side)
+    # The row has no positionIdx; what it closed tells its position in hedge mode (venues.md 3.7).
+    closed = decimal_of(row.closed_size, "closedSize")
     return Fill(
         instrument_id=instrument,
         fill_id=row.exec_id,
         client_order_id=row.order_link_id or "",
         venue_order_id=row.order_id,
-        side=_side_of(row.side),
+        side=side,
         last_qty=qty,
         last_px=price,
         fee=told(row.exec_fee, "execFee"),
@@ -255,6 +266,7 @@ def execution(row: wire.ExecutionRow) -> Fill | FundingBooked | Unknown:
         origin=_origin_of(row),
         ts_event=ts_event,
         realized_pnl=decimal_of(row.exec_pnl, "execPnl"),
+        leg=None if closed is None else leg_by(side, closes=closed > 0),
     )
 
 
@@ -277,16 +289,13 @@ def position_report(row: wire.PositionRow, ts_ns: int) -> PositionReport | Unkno
     *isolated* is not told: margin mode is a setting of the whole account (venues.md 3.6).
 
     Raises:
-        Unreadable: an open position without side or entry price, or one of hedge mode.
+        Unreadable: an open position without side or entry price, an index that is none.
 
     """
     if row.category != _CATEGORY:
         return Unknown(what=f"position of category {row.category}")
     size = told(row.size, "size")
-    if row.position_idx != 0:
-        if size == 0:
-            return Unknown(what="flat position of hedge mode")
-        raise Unreadable(f"positionIdx was {row.position_idx}: hedge mode is not supported")
+    leg = _leg_of(row.position_idx)
     if size < 0:
         raise Unreadable(f"size was {size}, must be >= 0")
     entry = price_of(row.avg_price or row.entry_price, "entry price")
@@ -294,7 +303,7 @@ def position_report(row: wire.PositionRow, ts_ns: int) -> PositionReport | Unkno
         raise Unreadable(f"position of {size} had no entry price")
     return PositionReport(
         instrument_id=instrument_id(row.symbol, Venue.BYBIT),
-        qty_signed=size * _side_of(row.side or "").sign if size > 0 else ZERO,
+        qty_signed=size * _sign_of(row, leg) if size > 0 else ZERO,
         entry_px_avg=entry if size > 0 else None,
         ts_event=_time_of(row.updated_time, ts_ns),
         mark_price=price_of(row.mark_price, "markPrice"),
@@ -302,7 +311,22 @@ def position_report(row: wire.PositionRow, ts_ns: int) -> PositionReport | Unkno
         leverage=_leverage_of(row.leverage),
         stop_price=price_of(row.stop_loss, "stopLoss"),
         target_price=price_of(row.take_profit, "takeProfit"),
+        leg=leg,
     )
+
+
+def _leg_of(position_idx: int) -> PositionSide | None:
+    """Return the leg, None for 0, which is one-way mode."""
+    if position_idx not in _LEGS:
+        raise Unreadable(f"positionIdx was {position_idx}")
+    return _LEGS[position_idx]
+
+
+def _sign_of(row: wire.PositionRow, leg: PositionSide | None) -> int:
+    sign = _side_of(row.side or "").sign
+    if leg is not None and sign != leg.sign:
+        raise Unreadable(f"side was {row.side} with positionIdx {row.position_idx}")
+    return sign
 
 
 def _leverage_of(text: str | None) -> int | None:

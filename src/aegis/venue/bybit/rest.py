@@ -13,23 +13,33 @@ from typing import Any, Final
 
 import requests
 import requests.adapters
+from pybit import _helpers
 from pybit.exceptions import FailedRequestError, InvalidRequestError
 from pybit.unified_trading import HTTP
 
-from aegis.core.errors import VenueProtocolError
+from aegis.core.clock import NS_PER_MS
+from aegis.core.errors import VenueProtocolError, VenueRefused
 from aegis.core.offload import Offload
 from aegis.core.transport import HttpExchange, HttpRequest
-from aegis.venue.bybit import wire
-from aegis.venue.bybit.errors import VENUE, AnswerUnreadable, ApiRefusal, HttpFailure, code_text
+from aegis.venue.bybit import limits, wire
+from aegis.venue.bybit.errors import (
+    TIMESTAMP_REFUSED,
+    VENUE,
+    AnswerUnreadable,
+    ApiRefusal,
+    HttpFailure,
+    code_text,
+)
 from aegis.venue.bybit.frames import Answer
 from aegis.venue.calls import CallRunner
+from aegis.venue.clock_watch import Reading, measure
 
 LANE_DEFAULT: Final = "default"
 LANE_PROTECT: Final = "protect"
 _PAGES_MAX: Final = 100
 _NO_RETRY_CODE: Final = -1
 _JSON_UNREADABLE_STATUS: Final = 409
-_RESET_HEADER: Final = "X-Bapi-Limit-Reset-Timestamp"
+_TIME: Final = "get_server_time"
 
 
 class BybitRest:
@@ -67,6 +77,39 @@ class BybitRest:
             )
             for lane in (LANE_DEFAULT, LANE_PROTECT)
         }
+        self.offset_ns = 0
+        """The venue's clock minus ours; added to every signature's timestamp."""
+        self.on_measured: Callable[[Reading], None] | None = None
+
+    async def sync_time(self) -> int:
+        """Measure and use the offset of the venue's clock; return it in ms."""
+        reading = await measure(self._read_time)
+        self.offset_ns = reading.offset_ns
+        for session in self._sessions.values():
+            session.clock_offset_ms = round(reading.offset_ns / NS_PER_MS)
+        if self._runner.gate is not None:
+            self._runner.gate.offset_ns = reading.offset_ns
+        if self.on_measured is not None:
+            self.on_measured(reading)
+        return round(reading.offset_ns / NS_PER_MS)
+
+    async def _read_time(self) -> Reading:
+        session, clock = self._sessions[LANE_DEFAULT], self._runner.clock
+
+        def ask() -> tuple[int, Answer, int]:
+            # Read in the lane's own thread: waiting for the lane is not on the way.
+            before_ns = clock.wall_ns()
+            answer, _ = _send(session, _TIME, {}, ())
+            return before_ns, answer, clock.wall_ns()
+
+        before_ns, answer, after_ns = await self._runner.run(
+            _TIME,
+            lambda: self._offload(ask, lane=LANE_DEFAULT),
+            timeout_s=self._timeout_s,
+            protective=True,
+        )
+        venue_ns = answer.read(wire.ServerTime).time_nano
+        return Reading(before_ns=before_ns, after_ns=after_ns, venue_ns=venue_ns)
 
     async def call(
         self,
@@ -76,37 +119,77 @@ class BybitRest:
         lane: str = LANE_DEFAULT,
         client_order_id: str | None = None,
         accept: Collection[str] = (),
+        protective: bool = False,
+        before_again: Callable[[], None] | None = None,
     ) -> Answer:
         """
         Call the pybit method named *operation* and return its answer.
 
         *client_order_id* marks a call that creates or cancels an order. *accept* names retCodes
-        that count as success with an empty result ("not modified").
+        that count as success with an empty result ("not modified"). *protective* calls may use the
+        venue's whole request limit, as all of the protective lane may.
+
+        A timestamp the venue refuses is measured anew and the call repeated once: refused means
+        that nothing was done. *before_again* is called before that and may raise instead.
 
         Raises:
             VenueError: as `CallRunner.run`.
 
         """
-        session = self._sessions[lane]
+        params = dict(params or {})
+        protective = protective or lane == LANE_PROTECT or operation in limits.PROTECTIVE
+        try:
+            return await self._once(operation, params, lane, client_order_id, accept, protective)
+        except VenueRefused as refusal:
+            if refusal.code != TIMESTAMP_REFUSED:
+                raise
+        await self.sync_time()
+        if before_again is not None:
+            before_again()
+        return await self._once(operation, params, lane, client_order_id, accept, protective)
 
-        def send() -> Answer:
-            return _send(session, operation, dict(params or {}), accept)
+    async def _once(
+        self,
+        operation: str,
+        params: Mapping[str, object],
+        lane: str,
+        client_order_id: str | None,
+        accept: Collection[str],
+        protective: bool,
+    ) -> Answer:
+        session, gate, sent_ns = self._sessions[lane], self._runner.gate, 0
+
+        def send() -> tuple[Answer, Mapping[str, str]]:
+            nonlocal sent_ns
+            sent_ns = 0 if gate is None else gate.now_ns()
+            return _send(session, operation, dict(params), accept)
 
         acts = client_order_id is not None or lane == LANE_PROTECT
         # A call that times out while it waits for its lane is never sent; one that has begun runs
         # on, so that its outcome is unknown and it must not be sent again (core.offload).
-        return await self._runner.run(
+        answer, headers = await self._runner.run(
             operation,
             lambda: self._offload(send, lane=lane),
             timeout_s=self._order_timeout_s if acts else self._timeout_s,
             client_order_id=client_order_id,
+            protective=protective,
         )
+        if gate is not None and headers:
+            limits.read_headers(
+                gate.ledger, operation, headers, sent_ns=sent_ns, now_ns=gate.now_ns()
+            )
+        return answer
 
     async def rows(
-        self, operation: str, params: Mapping[str, object], *, limit: int
+        self,
+        operation: str,
+        params: Mapping[str, object],
+        *,
+        limit: int,
+        protective: bool = False,
     ) -> list[dict[str, object]]:
         """
-        Return the rows of all pages.
+        Return the rows of all pages; *protective* as in `call`.
 
         Raises:
             VenueError: when any page failed: part of a list is not a list (R88).
@@ -116,7 +199,9 @@ class BybitRest:
         cursor = ""
         for _ in range(_PAGES_MAX):
             more = {"cursor": cursor} if cursor else {}
-            answer = await self.call(operation, {**params, "limit": limit, **more})
+            answer = await self.call(
+                operation, {**params, "limit": limit, **more}, protective=protective
+            )
             page = answer.read(wire.Page)
             rows += page.list
             if not page.list or not page.next_page_cursor:
@@ -126,10 +211,38 @@ class BybitRest:
             cursor, f"more than {_PAGES_MAX} pages", venue=VENUE, operation=operation
         )
 
+    def learn_usage(self, operation: str, headers: Mapping[str, object]) -> None:
+        """Take the rate-limit headers of an answer of the order socket to *operation*."""
+        gate = self._runner.gate
+        if gate is not None:
+            told = {name: str(value) for name, value in headers.items()}
+            now_ns = gate.now_ns()
+            limits.read_headers(gate.ledger, f"ws {operation}", told, sent_ns=now_ns, now_ns=now_ns)
+
     def close(self) -> None:
         """Close the connections; a call on its way ends with an error."""
         for session in self._sessions.values():
             session.client.close()
+
+
+class _Session(HTTP):  # type: ignore[misc]  # no types there
+    """pybit's client, signing with the venue's time."""
+
+    clock_offset_ms = 0
+
+    def _prepare_headers(
+        self, payload: str, recv_window: int, content_type: str = "application/json"
+    ) -> dict[str, str]:
+        # As pybit's own, which adds no offset.
+        timestamp = str(_helpers.generate_timestamp() + self.clock_offset_ms)
+        return {
+            "Content-Type": content_type,
+            "X-BAPI-API-KEY": self.api_key,
+            "X-BAPI-SIGN": self._auth(payload, recv_window, timestamp),
+            "X-BAPI-SIGN-TYPE": "2",
+            "X-BAPI-TIMESTAMP": timestamp,
+            "X-BAPI-RECV-WINDOW": str(recv_window),
+        }
 
 
 def _session(
@@ -141,7 +254,7 @@ def _session(
     recv_window_ms: int,
     request_timeout_s: float,
 ) -> Any:
-    session = HTTP(
+    session = _Session(
         api_key=api_key or None,
         api_secret=api_secret or None,
         recv_window=recv_window_ms,
@@ -150,6 +263,7 @@ def _session(
         retry_codes={_NO_RETRY_CODE},
         # pybit raises on the text "0", which is a success (R42).
         ignore_codes={"0"},
+        return_response_headers=True,
     )
     session.endpoint = base_url.rstrip("/")
     # pybit adds a handler of its own where the root logger has none, and logs headers.
@@ -166,9 +280,9 @@ def _session(
 
 def _send(
     session: Any, operation: str, params: dict[str, object], accept: Collection[str]
-) -> Answer:
+) -> tuple[Answer, Mapping[str, str]]:
     """
-    Call pybit and return the envelope's content.
+    Call pybit and return the envelope's content, and the headers of the answer.
 
     Raises:
         ApiRefusal, HttpFailure, AnswerUnreadable: of errors.py; and what requests raises.
@@ -176,17 +290,18 @@ def _send(
     """
     method: Callable[..., Any] = getattr(session, operation)
     try:
-        envelope = method(**params)
+        envelope, _, headers = method(**params)
     except InvalidRequestError as error:
         code = code_text(error.status_code)
         if code in accept:
-            return Answer(operation=operation, result={})
-        raise ApiRefusal(code, str(error.message), _reset_ms(error.resp_headers)) from None
+            return Answer(operation=operation, result={}), error.resp_headers or {}
+        reset_ms = limits.reset_ms(error.resp_headers)
+        raise ApiRefusal(code, str(error.message), reset_ms) from None
     except FailedRequestError as error:
         if error.status_code == _JSON_UNREADABLE_STATUS and error.resp_headers is None:
             raise AnswerUnreadable("the answer was not JSON") from None
         raise HttpFailure(int(error.status_code)) from None
-    return _opened(operation, envelope)
+    return _opened(operation, envelope), headers
 
 
 def _opened(operation: str, envelope: object) -> Answer:
@@ -194,11 +309,6 @@ def _opened(operation: str, envelope: object) -> Answer:
         raise AnswerUnreadable(f"the answer had no retCode: {str(envelope)[:200]}")
     result = envelope.get("result")
     return Answer(operation=operation, result=result if isinstance(result, dict) else {})
-
-
-def _reset_ms(headers: Mapping[str, str] | None) -> int | None:
-    text = (headers or {}).get(_RESET_HEADER, "")
-    return int(text) if text.isascii() and text.isdigit() else None
 
 
 class InlineAdapter(requests.adapters.BaseAdapter):

@@ -1,55 +1,34 @@
 """
-What must hold before Bybit is traded: clock, keys, account and position mode, listed instruments.
+What must hold before Bybit is traded: keys, account and position mode, listed instruments.
 
 Each check that fails says in its error how to mend it. Sources: venues.md 3.2, 3.6.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
-from aegis.core.clock import NS_PER_MS, Clock
 from aegis.core.errors import VenueProtocolError, VenueRefused, VenueThrottled
-from aegis.model.instrument import Instrument
+from aegis.model.account import PositionMode
+from aegis.model.instrument import Instrument, Venue
 from aegis.venue.bybit import wire
-from aegis.venue.bybit.encode import CATEGORY
+from aegis.venue.bybit.encode import CATEGORY, ONE_WAY
 from aegis.venue.bybit.errors import MARGIN_MODE_NOT_MODIFIED, VENUE
 from aegis.venue.bybit.parse import instrument, price_of, read_rest, told
 from aegis.venue.bybit.rest import BybitRest
+from aegis.venue.symbols import NOT_LISTED, LeftOut, Loaded, WhyNot, why_not
 
 T = TypeVar("T")
 
 INSTRUMENTS_PER_PAGE: Final = 1000
 ISOLATED: Final = "ISOLATED_MARGIN"
 _CLASSIC_ACCOUNT: Final = 1
-_AHEAD_MS_MAX: Final = 900
-"""The venue refuses requests from 1,000 ms in its future (venues.md 3.2)."""
+_TRADING: Final = "Trading"
+_PERPETUAL: Final = "LinearPerpetual"
 
 _THROTTLED_TRIES: Final = 3
 _THROTTLED_WAIT_S: Final = 1.0
-
-
-async def check_clock(rest: BybitRest, clock: Clock, recv_window_ms: int) -> int:
-    """
-    Return how far our wall clock is ahead of the venue's, in ns.
-
-    Raises:
-        VenueRefused: when requests would be refused for their time.
-
-    """
-    before_ns = clock.wall_ns()
-    answer = await rest.call("get_server_time")
-    middle_ns = (before_ns + clock.wall_ns()) // 2
-    ahead_ns = middle_ns - answer.read(wire.ServerTime).time_nano
-    ahead_ms = ahead_ns // NS_PER_MS
-    if not -recv_window_ms * 0.8 < ahead_ms < _AHEAD_MS_MAX:
-        raise _refused(
-            "CLOCK",
-            f"the clock was {ahead_ms} ms ahead of the venue, allowed {-recv_window_ms * 0.8:.0f} "
-            f"to {_AHEAD_MS_MAX} ms: let NTP set it",
-        )
-    return ahead_ns
 
 
 async def check_account(rest: BybitRest) -> None:
@@ -79,55 +58,77 @@ async def check_account(rest: BybitRest) -> None:
         raise _refused("MARGIN_MODE", f"it stayed {info.margin_mode}: {fix}")
 
 
-async def check_one_way(rest: BybitRest, symbol: str) -> None:
+async def position_mode(rest: BybitRest, symbol: str) -> PositionMode:
     """
-    Make sure *symbol* is in one-way mode: all its position rows have index 0 (R41).
+    Return the position mode of *symbol* by the index of its rows: 0, or 1 and 2 (R41).
 
     Raises:
-        VenueRefused: with the fix, in hedge mode.
+        VenueProtocolError: no row, or of both modes.
+        VenueError: when the venue could not be asked.
 
     """
-    answer = await rest.call("get_positions", {"category": CATEGORY, "symbol": symbol})
-    rows = answer.read(wire.Page).list
-    if not rows:
-        # Asked by symbol, the venue returns flat rows too.
-        raise VenueProtocolError(
-            answer.result, f"no position row of {symbol}", venue=VENUE, operation=answer.operation
-        )
-    for row in rows:
-        index = read_rest(row, wire.PositionRow, lambda r: r.position_idx, answer.operation)
-        if index != 0:
-            raise _refused(
-                "HEDGE_MODE",
-                f"{symbol} is in hedge mode (positionIdx {index}): switch it to one-way mode",
-            )
+    answer = await rest.call(
+        "get_positions", {"category": CATEGORY, "symbol": symbol}, protective=True
+    )
+    # Asked by symbol, the venue returns flat rows too (venues.md 3.6).
+    indexes = {
+        read_rest(row, wire.PositionRow, lambda r: r.position_idx, answer.operation)
+        for row in answer.read(wire.Page).list
+    }
+    if indexes == {ONE_WAY}:
+        return PositionMode.ONE_WAY
+    if indexes and indexes <= {1, 2}:
+        return PositionMode.HEDGE
+    told = f"positionIdx {sorted(indexes)}" if indexes else "no position row"
+    raise VenueProtocolError(
+        answer.result, f"{told} of {symbol}", venue=VENUE, operation=answer.operation
+    )
 
 
-async def load_instruments(rest: BybitRest, symbols: Sequence[str]) -> tuple[Instrument, ...]:
+async def load_instruments(
+    rest: BybitRest, symbols: Sequence[str], held: Collection[str] = ()
+) -> Loaded:
     """
-    Return the trading rules of *symbols*, in that order.
+    Return the rules of *symbols* that can be traded, in that order, and why the others cannot.
+
+    Symbols in *held* carry a position: they come whatever their status is.
 
     Raises:
-        VenueRefused: when one is not listed or not tradable.
+        VenueRefused: none is left, or one that is held is not listed.
+        VenueError: when the venue could not be asked.
 
     """
     operation = "get_instruments_info"
     rows = await rest.rows(operation, {"category": CATEGORY}, limit=INSTRUMENTS_PER_PAGE)
     wanted = {str(row.get("symbol")): row for row in rows if row.get("symbol") in symbols}
-    found = []
+    instruments: list[Instrument] = []
+    left_out: list[LeftOut] = []
     for symbol in symbols:
-        if symbol not in wanted:
-            raise _refused("SYMBOL", f"{symbol} is not listed as a linear perpetual: take it out")
+        reason = _why_not(wanted.get(symbol))
+        if reason is not None and (reason is NOT_LISTED or symbol not in held):
+            left_out.append(LeftOut(symbol=symbol, status=reason.status, fix=reason.fix))
+            continue
         risk = await _patient(partial(_lowest_tier, rest, symbol))
         fee = await _patient(partial(_fee, rest, symbol))
-        rules = read_rest(
-            wanted[symbol], wire.InstrumentRow, partial(instrument, risk=risk, fee=fee), operation
+        instruments.append(
+            read_rest(
+                wanted[symbol],
+                wire.InstrumentRow,
+                partial(instrument, risk=risk, fee=fee),
+                operation,
+            )
         )
-        if not rules.tradable:
-            status = wanted[symbol].get("status")
-            raise _refused("SYMBOL", f"{symbol} is not tradable, its status was {status}")
-        found.append(rules)
-    return tuple(found)
+    loaded = Loaded(instruments=tuple(instruments), left_out=tuple(left_out))
+    loaded.check(Venue.BYBIT, held)
+    return loaded
+
+
+def _why_not(row: Mapping[str, object] | None) -> WhyNot | None:
+    if row is None:
+        return NOT_LISTED
+    if row.get("contractType") != _PERPETUAL:
+        return why_not(str(row.get("contractType")))
+    return None if row.get("status") == _TRADING else why_not(str(row.get("status")))
 
 
 async def _lowest_tier(rest: BybitRest, symbol: str) -> wire.RiskRow:

@@ -37,6 +37,9 @@ from aegis.venue.managed_stream import ManagedStream
 PING_INTERVAL_S: Final = 20.0
 SILENCE_TIMEOUT_S: Final = 30.0
 """Pongs alone come every 20 s, and an idle order book is sent again every 3 s (venues.md 3.7)."""
+PRIVATE_PING_INTERVAL_S: Final = 8.0
+PRIVATE_SILENCE_TIMEOUT_S: Final = 12.0
+"""A lost peer of the account's stream is worth more pings: found within 12 s by a missing pong."""
 
 REPLY_TIMEOUT_S: Final = 10.0
 AUTH_LIFETIME_MS: Final = 10_000
@@ -164,7 +167,15 @@ class PublicStream:
         self._reader = MarketReader()
         self._requests = Requests("public")
         self._url = f"{parts.ws_url}/v5/public/linear"
-        self.stream = _managed(parts, "public", self._where, self._take, self._opened, on_state)
+        self.stream = _managed(
+            parts,
+            "public",
+            self._where,
+            self._take,
+            self._opened,
+            on_state,
+            pace_s=(PING_INTERVAL_S, SILENCE_TIMEOUT_S),
+        )
 
     async def resubscribe(self, symbol: str) -> None:
         """
@@ -191,7 +202,23 @@ class PublicStream:
     async def _opened(self, connection: StreamConnection) -> None:
         self._reader.reset()
         topics = [topic for symbol in self._symbols for topic in self._topics(symbol)]
-        await self._requests.subscribe(connection.send, topics)
+        try:
+            await self._requests.subscribe(connection.send, topics)
+        except VenueRefused as refused:
+            await self._subscribe_each(connection, refused)
+
+    async def _subscribe_each(self, connection: StreamConnection, refused: VenueRefused) -> None:
+        # One topic that is no more (a delisted symbol) must not take the others along; its symbol
+        # goes stale, which is told, and is subscribed again from there.
+        accepted = 0
+        for symbol in self._symbols:
+            try:
+                await self._requests.subscribe(connection.send, self._topics(symbol))
+            except VenueRefused:
+                continue
+            accepted += 1
+        if not accepted:
+            raise refused
 
     def _take(self, raw: bytes) -> None:
         try:
@@ -243,7 +270,15 @@ class PrivateStream:
         self._url = f"{parts.ws_url}/v5/private"
         self.refusal: VenueRefused | None = None
         """Why the last login or subscription was refused; None after a success."""
-        self.stream = _managed(parts, "private", self._where, self._take, self._opened, on_state)
+        self.stream = _managed(
+            parts,
+            "private",
+            self._where,
+            self._take,
+            self._opened,
+            on_state,
+            pace_s=(PRIVATE_PING_INTERVAL_S, PRIVATE_SILENCE_TIMEOUT_S),
+        )
 
     async def _where(self) -> str:
         return self._url
@@ -311,7 +346,10 @@ def _managed(
     on_frame: Callable[[bytes], None],
     on_open: Callable[[StreamConnection], Awaitable[None]],
     on_state: Callable[[StreamOpened | StreamClosed], None],
+    *,
+    pace_s: tuple[float, float],
 ) -> ManagedStream:
+    ping_interval_s, silence_timeout_s = pace_s
     return ManagedStream(
         venue=Venue.BYBIT,
         name=name,
@@ -324,6 +362,6 @@ def _managed(
         clock=parts.clock,
         rng=parts.rng,
         ping_text=ping_text,
-        ping_interval_s=PING_INTERVAL_S,
-        silence_timeout_s=SILENCE_TIMEOUT_S,
+        ping_interval_s=ping_interval_s,
+        silence_timeout_s=silence_timeout_s,
     )

@@ -84,6 +84,7 @@ class OrderRow(Struct, rename="camel"):
     trigger_direction: int | None = None
     reject_reason: str | None = None
     cancel_type: str | None = None
+    position_idx: int = 0
     created_time: str | None = None
     updated_time: str | None = None
 
@@ -103,6 +104,7 @@ class ExecutionRow(Struct, rename="camel"):
     exec_qty: str | None = None
     exec_fee: str | None = None
     exec_pnl: str | None = None
+    closed_size: str | None = None
     is_maker: bool = False
     create_type: str | None = None
     stop_order_type: str | None = None

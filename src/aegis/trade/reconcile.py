@@ -1,0 +1,173 @@
+"""
+Our book against a complete snapshot of a venue: adopt what is not known, end what is gone (R88).
+
+The venue is right, but one snapshot is no proof: a query may lag behind a fill.
+"""
+
+from collections.abc import Container
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from aegis.model.account import PositionReport
+from aegis.model.instrument import InstrumentId, Venue
+from aegis.model.money import ZERO
+from aegis.model.order import PositionSide
+from aegis.model.position import CloseCause, Position
+from aegis.trade.entry import Entry, slippage_of
+from aegis.trade.facts import EntryDied, EntryDone, Fact, Mismatch, Opened
+
+if TYPE_CHECKING:
+    from aegis.trade.book import Book
+
+VOTES_APART_NS: Final = 250_000_000
+"""Two snapshots closer than this in market time are one opinion: their queries overlapped."""
+ABSENT_APART_NS: Final = 30_000_000_000
+"""
+A position that a list leaves out, flat by nobody's word: queries were seen empty for 10 s and more
+after a fill, and what is believed gone loses its stop (R62, scenario 16).
+"""
+
+ABSENT_AGAIN_S: Final = 5.0
+"""Loop seconds between the questions meanwhile: each costs some of the request limit."""
+
+
+@attrs.frozen(slots=True)
+class Vote:
+    """One complete snapshot that disagreed: what either side said, and when first."""
+
+    ours: Decimal
+    theirs: Decimal
+    at_ns: int
+
+
+def reconcile(
+    book: "Book",
+    venue: Venue,
+    reports: dict[InstrumentId, PositionReport],
+    now_ns: int,
+    told_flat: Container[InstrumentId] = (),
+) -> list[Fact]:
+    """
+    Compare with a complete snapshot of *venue*: adopt what we do not know, end what is gone.
+
+    *told_flat*: where the venue's stream has said flat since the position was opened.
+
+    A position of ours that the venue does not show is ended only at the second snapshot that
+    says so, since a query may lag behind a fill (R62, R88). Both must say the same of an
+    unchanged book, VOTES_APART_NS of market time apart; where nobody said flat and the position
+    is only missing, ABSENT_APART_NS. An entry that can still fill is left
+    alone; one that is over, yet misses fills the venue counted, is judged the same way.
+    """
+    facts: list[Fact] = []
+    for instrument, report in reports.items():
+        if report.qty_signed != 0 and not book.is_busy(instrument):
+            facts += _adopt(book, report, now_ns)
+    busy = dict.fromkeys((*book.positions, *book.entries))
+    for instrument in [i for i in busy if i.venue is venue]:
+        position = book.positions.get(instrument)
+        ours = position.qty_signed if position is not None else ZERO
+        found = reports.get(instrument)
+        theirs = found.qty_signed if found is not None else ZERO
+        entry = book.entries.get(instrument)
+        under_way = entry is not None and not entry.order.status.is_terminal
+        if under_way or (theirs == ours and entry is None):
+            book.votes.pop(instrument, None)
+            continue
+        is_missing = found is None and position is not None and instrument not in told_flat
+        apart_ns = ABSENT_APART_NS if is_missing else VOTES_APART_NS
+        facts += _differ(book, instrument, ours, theirs, found, now_ns, apart_ns)
+    return facts
+
+
+def _differ(
+    book: "Book",
+    instrument: InstrumentId,
+    ours: Decimal,
+    theirs: Decimal,
+    found: PositionReport | None,
+    now_ns: int,
+    apart_ns: int,
+) -> list[Fact]:
+    if not _is_confirmed(book, instrument, ours, theirs, now_ns, apart_ns):
+        return [
+            Mismatch(
+                instrument_id=instrument,
+                ours=ours,
+                theirs=theirs,
+                action="asking once more",
+                again_s=ABSENT_AGAIN_S if apart_ns == ABSENT_APART_NS else 1.0,
+            )
+        ]
+    facts: list[Fact] = [
+        Mismatch(
+            instrument_id=instrument,
+            ours=ours,
+            theirs=theirs,
+            action="the venue is right: our position ends as EXTERNAL",
+        )
+    ]
+    entry, position = book.entries.pop(instrument, None), book.positions.get(instrument)
+    book.votes.pop(instrument, None)
+    if entry is not None:
+        facts.append(_abandoned(book, entry, position))
+    if position is not None and (theirs != ours or position.qty == 0):
+        cause = book.last_cause.get(instrument, CloseCause.EXTERNAL)
+        facts.append(book.end(position, cause))
+    if found is not None and theirs != 0 and instrument not in book.positions:
+        facts += _adopt(book, found, now_ns)
+    return facts
+
+
+def _abandoned(book: "Book", entry: Entry, position: Position | None) -> Fact:
+    if position is not None:
+        return EntryDone(position=position.view(), slippage=slippage_of(entry, position))
+    order = entry.order
+    book.early.pop(order.request.instrument_id, None)
+    return EntryDied(
+        position_id=order.position_id,
+        instrument_id=order.request.instrument_id,
+        reason=f"entry ended {order.status.value}, its fills were never told",
+    )
+
+
+def _is_confirmed(
+    book: "Book",
+    instrument: InstrumentId,
+    ours: Decimal,
+    theirs: Decimal,
+    now_ns: int,
+    apart_ns: int,
+) -> bool:
+    before = book.votes.get(instrument)
+    if before is None or (before.ours, before.theirs) != (ours, theirs):
+        book.votes[instrument] = Vote(ours, theirs, now_ns)
+        return False
+    return now_ns - before.at_ns >= apart_ns
+
+
+def _adopt(book: "Book", report: PositionReport, now_ns: int) -> list[Fact]:
+    # A venue that does not tell the entry price must not leave the position unguarded.
+    entry_px = report.entry_px_avg or report.mark_price
+    if entry_px is None or not entry_px > 0:
+        return [
+            Mismatch(
+                instrument_id=report.instrument_id,
+                ours=ZERO,
+                theirs=report.qty_signed,
+                action="found without any price: asking once more",
+            )
+        ]
+    position = Position(
+        position_id=book.new_position_id(),
+        instrument_id=report.instrument_id,
+        side=PositionSide.LONG if report.qty_signed > 0 else PositionSide.SHORT,
+        plan=None,
+        trace_id="adopted",
+        opened_ns=now_ns,
+        leverage=report.leverage,
+    )
+    position.adopt(abs(report.qty_signed), entry_px)
+    book.positions[report.instrument_id] = position
+    return [Opened(position=position.view())]

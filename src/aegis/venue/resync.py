@@ -42,6 +42,9 @@ entries stay off until the snapshot has come.
 """
 
 _RETRY: Final = RestartPolicy(delay_s_first=0.25, delay_s_max=10.0)
+AGAIN_S_FIRST: Final = 0.25
+AGAIN_S_MAX: Final = 10.0
+"""A venue that cannot be asked is asked again, at a doubling pace: that is no fault of a task."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -195,14 +198,19 @@ class GapResync:
             self._task.cancel()
 
     async def _run(self) -> None:
+        failures = 0
         while True:
             await self._gap.wait()
             self._gap.clear()
             try:
                 await self._catch_up()
             except VenueError:
+                # Told as a failed request; till it is answered the account stays in doubt.
                 self._gap.set()
-                raise
+                await asyncio.sleep(min(AGAIN_S_MAX, AGAIN_S_FIRST * 2.0 ** min(failures, 16)))
+                failures += 1
+            else:
+                failures = 0
 
     async def _catch_up(self) -> None:
         # Fills first: a position that its stop closed is then known as stopped, not as vanished.

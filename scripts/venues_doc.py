@@ -44,6 +44,7 @@ TRIED: Final[Mapping[str, str]] = {
 }
 """Abilities that the doctor tries or asks for, with the line that tells."""
 MEASURED: Final = "measured by doctor"
+UNSURE: Final = "not sure"
 FATES: Final[Mapping[Fate, str]] = {
     Fate.REFUSED: "refused",
     Fate.UNKNOWN: "**unknown**",
@@ -52,9 +53,9 @@ FATES: Final[Mapping[Fate, str]] = {
     Fate.RETIMED: "refused for its time",
     Fate.DONE: "nothing to change",
 }
-SENT_AGAIN: Final = frozenset({binance_errors.TIMESTAMP_REFUSED, bybit_errors.TIMESTAMP_REFUSED})
+SENT_AGAIN: Final = binance_errors.TIME_REFUSED | {bybit_errors.TIMESTAMP_REFUSED}
 """Codes after which the clock is measured and the request sent once more."""
-_MARK: Final = re.compile(f"[,;] {MEASURED}")
+_MARK: Final = re.compile(f"[,;] (?:{MEASURED}|{UNSURE})")
 _BLOCK: Final = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -95,7 +96,7 @@ def sure(name: str, told: str) -> str:
     """Return how certain an ability is, and which line of the doctor tells."""
     if name in TRIED:
         return f"doctor: `{TRIED[name]}`"
-    return "**unsure**, not tried by doctor" if MEASURED in told else "documents"
+    return "**unsure**, not tried by doctor" if UNSURE in told else "documents"
 
 
 def ability_text(value: object) -> str:
@@ -116,7 +117,7 @@ def capabilities() -> str:
             ability_text(getattr(binance_capabilities.CAPABILITIES, name)),
             ability_text(getattr(bybit_capabilities.CAPABILITIES, name)),
             sure(name, told[name]),
-            facts(_MARK.sub("", told[name]).replace(f"is {MEASURED}", "is open")),
+            facts(_MARK.sub("", told[name]).replace(f"is {UNSURE}", "is open")),
         )
         for name in attrs.fields_dict(Capabilities)
     ]

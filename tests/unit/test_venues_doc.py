@@ -55,6 +55,17 @@ def test_every_ability_is_told_with_its_meaning() -> None:
     assert all(found.values())
 
 
+def test_what_the_doctor_measures_is_what_it_has_a_line_for() -> None:
+    """An ability is said to be measured only where a line of the doctor tries it."""
+    generator = load_generator()
+    told = generator.abilities()
+
+    assert {name for name in told if generator.MEASURED in told[name]} <= set(generator.TRIED)
+    unsure = {name for name in told if generator.UNSURE in told[name]}
+    assert {"position_protection", "full_beside_rungs", "conditional_orders_max"} == unsure
+    assert set() == unsure & set(generator.TRIED)
+
+
 def test_the_doctor_has_the_lines_the_page_sends_people_to() -> None:
     """A line named beside an ability exists in the doctor's code."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCTOR.glob("*.py")))

@@ -421,17 +421,18 @@ def test_a_socket_that_refuses_who_we_are_is_left_with_one_warning() -> None:
     assert 1 == sum("by REST from now on" in line for line in warnings)
 
 
-def test_a_refused_time_is_measured_anew_and_the_order_repeated_once() -> None:
-    """-1021 did nothing; twice in a row it is a refusal (venues.md 2.2)."""
+@pytest.mark.parametrize("code", [-1021, -5028])
+def test_a_refused_time_is_measured_anew_and_the_order_repeated_once(code: int) -> None:
+    """-1021 and -5028 did nothing; twice in a row they are a refusal (venues.md 2.2)."""
 
     async def act(world: World) -> None:
-        late = (-1021, "Timestamp for this request is outside of the recvWindow.")
+        late = (code, "Timestamp for this request is outside of the recvWindow.")
         world.faults.refuse = [late]
         bought = await world.gateway.place(entry())
         assert bought.filled_qty > 0
         assert 2 == sum(call.operation == "time" for call in world.of(ApiCalled))
         world.faults.refuse = [late, late]
-        assert "-1021" == (await _refusal(world.gateway.place(floor())))[0]
+        assert str(code) == (await _refusal(world.gateway.place(floor())))[0]
         assert 4 == world.calls().count("ws algoOrder.place") + world.calls().count(
             "ws order.place"
         )

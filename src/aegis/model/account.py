@@ -45,15 +45,15 @@ class Capabilities:
     """
     What a venue can do, so that logic asks for abilities and not for names.
 
-    Where venues.md is not sure, the value is the careful one and the field says "measured by
-    doctor": only trying on the venue itself tells.
+    Where venues.md is not sure, the value is the careful one. "Measured by doctor" says that the
+    doctor tries it on the venue itself, "not sure" that it cannot: only trading tells.
     """
 
     attached_protection: bool
     """Stop and target travel with the entry order (venues.md 3.3)."""
     position_protection: bool
     """The venue keeps one stop and one target per position, sized by itself and amended in place
-    without a gap (venues.md 3.4: in place is an inference, measured by doctor)."""
+    without a gap (venues.md 3.4: in place is an inference, not sure)."""
     close_position_orders: bool
     """Conditional orders that close whatever is open and end with it (venues.md 1.2, 1.3)."""
     child_orders_unnamed: bool
@@ -66,7 +66,7 @@ class Capabilities:
     trigger is checked then (venues.md 1.3, 3.3: both accept it; measured by doctor)."""
     full_beside_rungs: bool = False
     """The position's stop and last target stay while conditional reduce-only rungs rest beside them
-    (venues.md 3.3, 3.5: they are orders of another kind; measured by doctor)."""
+    (venues.md 3.3, 3.5: they are orders of another kind; not sure)."""
     cancel_all_spares_stops: bool = False
     """Canceling all orders of a symbol leaves conditional ones alive (venues.md 1.2, 3.6)."""
     stops_end_with_position: bool = False
@@ -79,7 +79,7 @@ class Capabilities:
     """The ways orders may go, the one that is preferred first (venues.md 2.2, 3.7)."""
     conditional_orders_max: int | None = None
     """So many conditional orders may rest: per account on Binance (venues.md 1.1), per symbol on
-    Bybit (venues.md 3.3: whether stop and target count among them is measured by doctor)."""
+    Bybit (venues.md 3.3: whether stop and target count among them is not sure)."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

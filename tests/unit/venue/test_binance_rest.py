@@ -136,8 +136,9 @@ def test_the_measured_offset_is_signed_with() -> None:
     virtual(test)
 
 
-def test_a_refused_timestamp_is_measured_anew_and_the_call_repeated_once() -> None:
-    """-1021 means nothing was done: the clock is synced and the same order sent again, once."""
+@pytest.mark.parametrize("code", [-1021, -5028])
+def test_a_refused_timestamp_is_measured_anew_and_the_call_repeated_once(code: int) -> None:
+    """-1021, -5028: nothing was done; the clock is synced, the order sent again, once (R42)."""
 
     async def test() -> None:
         placed: list[str] = []
@@ -147,7 +148,7 @@ def test_a_refused_timestamp_is_measured_anew_and_the_call_repeated_once() -> No
                 return answered(200, {"serverTime": NOW_NS // 1_000_000 - 9000})
             placed.append(request.body.decode())
             if len(placed) == 1:
-                return answered(400, {"code": -1021, "msg": "outside of the recvWindow."})
+                return answered(400, {"code": code, "msg": "outside of the recvWindow."})
             return answered(200, {"orderId": 1})
 
         rest = client(http, [])

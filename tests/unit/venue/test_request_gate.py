@@ -276,3 +276,13 @@ def test_weights_depend_on_whether_a_symbol_is_named() -> None:
     named = binance.cost_key("open_orders", {"symbol": "BTCUSDT"})
     assert ((binance.WEIGHT_1M, 1),) == binance.COSTS[named]
     assert "positions" == binance.cost_key("positions", {"symbol": "BTCUSDT"})
+
+
+@pytest.mark.parametrize(
+    ("limit", "weight"),
+    [(1, 1), (99, 1), (100, 2), (499, 2), (500, 5), (1000, 5), (1001, 10), (1500, 10), (None, 10)],
+)
+def test_a_page_of_klines_weighs_what_its_limit_says(limit: int | None, weight: int) -> None:
+    """1, 2, 5 or 10 by the bars asked for; the dearest where it is not said (R31)."""
+    key = binance.cost_key("klines", {"symbol": "BTCUSDT", "limit": limit})
+    assert ((binance.WEIGHT_1M, weight),) == binance.COSTS[key]

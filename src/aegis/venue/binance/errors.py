@@ -26,7 +26,6 @@ from aegis.venue.meanings import CLOCK_FIX, IP_FIX, KEYS_FIX, Fate, Meaning, tab
 ALREADY_ISOLATED: Final = "-4046"
 LISTEN_KEY_GONE: Final = "-1125"
 ORDER_UNKNOWN: Final = "-2013"
-TIMESTAMP_REFUSED: Final = "-1021"
 UNSUPPORTED: Final = "unsupported"
 
 _STATUS_THROTTLED: Final = frozenset({403, 418, 429})
@@ -184,6 +183,12 @@ CODES: Final = table(
 )
 """Every code the bot knows; the numbers are sections of venues.md. Codes that are not here are
 plain refusals: the venue understood and said no."""
+
+TIME_REFUSED: Final = frozenset(
+    code for code, meaning in CODES.items() if meaning.fate is Fate.RETIMED
+)
+"""Codes after which the clock is measured and the request sent once more: -1021 of the gateway,
+-5028 of the matching engine behind it (venues.md 2.2)."""
 
 
 class HttpFault(Exception):

@@ -9,6 +9,7 @@ from aegis.venue.binance.parse_market import parse_klines
 from aegis.venue.binance.rest import BinanceRest
 
 BARS_PER_PAGE: Final = 1500
+"""At most; what a page weighs follows from the bars that are asked for (limits.py)."""
 
 
 async def read_candles(
@@ -23,6 +24,7 @@ async def read_candles(
     found: list[Candle] = []
     from_ns = start_ns
     while from_ns < end_ns:
+        bars = min(BARS_PER_PAGE, -(-(end_ns - from_ns) // timeframe_ns))
         answer = await rest.call(
             "klines",
             "futures_klines",
@@ -31,12 +33,12 @@ async def read_candles(
                 "interval": TIMEFRAME_NAMES[timeframe_ns],
                 "startTime": -(-from_ns // NS_PER_MS),
                 "endTime": -(-end_ns // NS_PER_MS) - 1,
-                "limit": BARS_PER_PAGE,
+                "limit": bars,
             },
         )
         page = parse_klines(answer, instrument_id, timeframe_ns)
         found += page
-        if len(page) < BARS_PER_PAGE:
+        if len(page) < bars:
             break
         from_ns = page[-1].open_ns + timeframe_ns
     now_ns = clock.now_ns()

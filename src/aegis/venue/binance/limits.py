@@ -39,6 +39,9 @@ def _weight(units: int) -> tuple[Cost, ...]:
 OF_ONE: Final = " of one symbol"
 """Ending of the operations whose weight is another where a symbol is named."""
 CHEAPER_BY_SYMBOL: Final = frozenset({"open_orders", "open_algo_orders"})
+PAGES_OF_KLINES: Final[tuple[tuple[int, int], ...]] = ((99, 1), (499, 2), (1000, 5))
+"""So many bars asked for at most, and what the page weighs; more weigh as in the table (the
+documents' table; as the twin charges and ccxt counts)."""
 
 COSTS: Final[Mapping[str, tuple[Cost, ...]]] = {
     "place_order": _ORDER,  # weight 0, 1 order (venues.md 2.2)
@@ -71,7 +74,8 @@ COSTS: Final[Mapping[str, tuple[Cost, ...]]] = {
     "position_mode": _weight(30),  # GET (venues.md 2.2)
     "asset_mode": _weight(30),  # UNSURE: as position_mode
     "depth": _weight(20),  # 1000 levels (venues.md 2.2)
-    "klines": _weight(10),  # the dearest page (CX binance.py klines, by limit)
+    "klines": _weight(10),  # the dearest page
+    **{f"klines up to {bars_max}": _weight(units) for bars_max, units in PAGES_OF_KLINES},
     "mark_price": _weight(1),  # one symbol (venues.md 2.2)
     "income": _weight(30),  # venues.md 2.2
     "listen_key": _weight(1),  # venues.md 2.2
@@ -122,7 +126,17 @@ def cost_key(operation: str, params: Mapping[str, object] | None) -> str:
     """Return the operation's name in the table of costs."""
     if operation in CHEAPER_BY_SYMBOL and params and params.get("symbol"):
         return operation + OF_ONE
+    if operation == "klines" and params:
+        return _klines_key(params.get("limit"))
     return operation
+
+
+def _klines_key(bars: object) -> str:
+    if isinstance(bars, int):
+        for bars_max, _units in PAGES_OF_KLINES:
+            if bars <= bars_max:
+                return f"klines up to {bars_max}"
+    return "klines"
 
 
 def read_headers(ledger: WeightLedger, headers: Mapping[str, str], now_ns: int) -> None:

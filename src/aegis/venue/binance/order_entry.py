@@ -19,7 +19,7 @@ from aegis.model.instrument import Venue
 from aegis.model.order import OrderRequest
 from aegis.venue.around import VenueAround
 from aegis.venue.binance.encode import encode
-from aegis.venue.binance.errors import TIMESTAMP_REFUSED
+from aegis.venue.binance.errors import TIME_REFUSED
 from aegis.venue.binance.order_socket import (
     CANCEL_ALGO,
     PLACE,
@@ -197,7 +197,7 @@ class OrderEntry:
             if refusal.code in WAY_REFUSED:
                 self._give_up(socket, refusal)
                 raise _NotSent from refusal
-            if refusal.code != TIMESTAMP_REFUSED:
+            if refusal.code not in TIME_REFUSED:
                 raise
         await self._rest.sync_time()
         return await self._once(

@@ -20,7 +20,7 @@ from aegis.core.transport import HttpExchange
 from aegis.model.instrument import Venue
 from aegis.model.money import plain
 from aegis.venue.binance import limits
-from aegis.venue.binance.errors import TIMESTAMP_REFUSED, AnswerUnreadable, HttpFault
+from aegis.venue.binance.errors import TIME_REFUSED, AnswerUnreadable, HttpFault
 from aegis.venue.binance.frames import row
 from aegis.venue.binance.sdk import sdk_module
 from aegis.venue.binance.session import ExchangeSession
@@ -131,7 +131,7 @@ class BinanceRest:
         try:
             return await self._once(operation, method, params, client_order_id, protective)
         except VenueRefused as refusal:
-            if refusal.code != TIMESTAMP_REFUSED:
+            if refusal.code not in TIME_REFUSED:
                 raise
         await self.sync_time()
         if before_again is not None:

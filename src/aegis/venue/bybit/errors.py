@@ -35,7 +35,10 @@ ORDER_NOT_FOUND: Final = "110001"
 TIMESTAMP_REFUSED: Final = "10002"
 
 
-_HEDGE_FIX: Final = "close positions and orders, then switch the symbol to one-way mode"
+_HEDGE_FIX: Final = (
+    "a position mode is changed on the website with nothing open: both modes are traded, then "
+    "start the bot again, which reads it"
+)
 _MAINTENANCE: Final = "the venue is overloaded or in maintenance, trading goes on by itself after"
 _ENDPOINT: Final = ThrottleScope.ENDPOINT
 

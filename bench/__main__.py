@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,9 +14,11 @@ from bench.frame_to_order import OrderFigures
 from bench.measure import machine
 
 if TYPE_CHECKING:
+    from aegis.model.instrument import Venue
+    from bench.protect import VenueFigures
     from bench.tape import TapeFigures
 
-PARTS: Final = ("order", "burst", "bus", "tape")
+PARTS: Final = ("order", "protect", "burst", "bus", "tape")
 _SIDE_NAMES: Final = {
     "order_ws": "frame to order, order socket",
     "order_rest": "frame to order, REST",
@@ -33,6 +35,13 @@ def run(parts: Sequence[str], *, quick: bool, console: Console) -> dict[str, Any
         orders = frame_to_order.run(quick=quick)
         _print_orders(console, orders)
         result["order"] = orders.as_json()
+    if "protect" in parts:
+        # It brings the twin with it, as the tape does.
+        from bench import protect
+
+        protected = protect.run(quick=quick)
+        _print_protect(console, protected)
+        result["protect"] = {v.value.lower(): each.as_json() for v, each in protected.items()}
     if "burst" in parts:
         bursts = burst.run(quick=quick)
         _print_bursts(console, bursts)
@@ -96,6 +105,31 @@ def _print_orders(console: Console, figures: OrderFigures) -> None:
     console.print(f"{told}; rounds of the uvloop echo lay {figures.unrest:.0%} apart")
     if not figures.has_c:
         console.print("no C compiler here: ratios against the uvloop echo only")
+
+
+def _print_protect(console: Console, figures: "Mapping[Venue, VenueFigures]") -> None:
+    columns = ("p50 us", "p99 us", "p50/WS", "p99/WS", "p50/REST", "p99/REST")
+    for venue, each in figures.items():
+        table = _table(f"Fill to stop, {venue.value} (loopback)", "", *columns)
+        table.add_row("round trip, WS", *_two(each.socket))
+        table.add_row("round trip, REST", *_two(each.rest))
+        for name, spread, of_socket, of_rest in (
+            ("naked, bot", each.bot, each.bot_of_socket, each.bot_of_rest),
+            ("naked, twin", each.meter, each.meter_of_socket, each.meter_of_rest),
+        ):
+            ratios = (_times(value) for value in (*of_socket, *of_rest))
+            table.add_row(name, *_two(spread), *ratios)
+        for name, spread in each.stages.items():
+            table.add_row(f"  {name}", *_two(spread))
+        console.print(table)
+        console.print(
+            f"{each.positions} positions, protected {each.protected}/{each.positions}, "
+            f"{each.late} beyond the soft deadline"
+        )
+
+
+def _two(spread: Any) -> tuple[str, str]:
+    return f"{spread.p50:.0f}", f"{spread.p99:.0f}"
 
 
 def _print_bursts(console: Console, bursts: dict[str, burst.BurstFigures]) -> None:

@@ -10,20 +10,17 @@ instrument is free at once) and waits until the bot is done with it.
 """
 
 import asyncio
-import random
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import uvloop
-from loguru import logger
 
-from aegis.app.bot import Bot, Surroundings, VenuePorts
+from aegis.app.bot import Bot, VenuePorts
 from aegis.app.modes import Mode
 from aegis.app.watch import Watch
 from aegis.core.bus import EventBus
@@ -33,7 +30,7 @@ from aegis.core.heap import settle_heap
 from aegis.core.ids import IdSource
 from aegis.core.offload import ThreadOffload
 from aegis.core.transport import StreamConnection, StreamConnector
-from aegis.journal.store import JournalStore, Run, open_journal
+from aegis.journal.store import JournalStore, open_journal
 from aegis.model.events import (
     IntentCompleted,
     MarketTick,
@@ -51,6 +48,7 @@ from aegis.model.signal import Signal
 from aegis.settings import AegisConfig
 from aegis.venue.websocket_client import connector_class
 from bench.echoes import running_echoes
+from bench.ground import logging_to, surroundings
 from bench.measure import Spread, now_ns, percentile, ratio, spread_of, unrest
 from bench.peer import ORDERS
 from bench.peer_process import PeerProcess, running_peer
@@ -194,25 +192,13 @@ def run(*, quick: bool) -> OrderFigures:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aegis-bench-")))
         echoes = stack.enter_context(running_echoes(folder))
-        stack.enter_context(_logging_to(folder / "log"))
+        stack.enter_context(logging_to(folder / "log"))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         stamps = {name: _Stamps() for name in BOTS}
         for name in BOTS:
             (folder / name).mkdir()
         answer = runner.run(_measured(folder, echoes, stamps, rounds, frames))
     return _figures(stamps, answer, rounds, frames)
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Let the bots write their log where nobody reads it, as a service's would be."""
-    logger.remove()
-    sink = logger.add(path, level="INFO")
-    try:
-        yield
-    finally:
-        logger.remove(sink)
-        logger.add(sys.stderr)
 
 
 async def _measured(
@@ -290,28 +276,7 @@ def _bot(
     started: asyncio.Future[None],
 ) -> Bot:
     clock = LiveClock()
-    store.begin_run(
-        Run(
-            run=1,
-            run_id="bnch-1",
-            started_ns=clock.now_ns(),
-            stopped_ns=None,
-            mode="bench",
-            label="bench",
-            code_hash="",
-            config_hash="",
-        )
-    )
-    around = Surroundings(
-        clock=clock,
-        loop=asyncio.get_running_loop(),
-        offload=offload,
-        rng=random.Random(1),
-        store=store,
-        installation="bnch",
-        run=1,
-        run_id="bnch-1",
-    )
+    around = surroundings(clock, store, offload)
     # The connector's tasks belong to the bot's supervisor, which the bot makes for itself.
     connector = _LateConnector()
     ports = VenuePorts(

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench import burst, bus, frame_to_order, tape
+from bench import burst, bus, frame_to_order, protect, tape
 from bench.__main__ import main
 from bench.measure import percentile, ratio, side_by_side, take_turns
 from bench.peer import crossed_among
+
+from aegis.model.instrument import Venue
 
 
 def test_every_frame_becomes_one_order_at_the_peer() -> None:
@@ -24,6 +26,23 @@ def test_every_frame_becomes_one_order_at_the_peer() -> None:
     stages = [spread for each in figures.stages.values() for spread in each.values()]
     assert {expected} == {spread.count for spread in stages}
     assert figures.has_c == (figures.sides["order_ws"].p50_ratio_c is not None)
+
+
+def test_every_position_of_both_venues_is_protected_and_timed() -> None:
+    """Bot and twin count the same positions, each covered, with a round trip beside it (R45)."""
+    measured = protect.run(quick=True)
+
+    assert set(Venue) == set(measured)
+    for figures in measured.values():
+        assert 0 < figures.positions == figures.protected
+        timed = (figures.socket, figures.rest, figures.bot, figures.meter)
+        assert {figures.positions} == {spread.count for spread in timed}
+        assert 0 < figures.socket.p50
+        assert 0 < figures.rest.p50
+    # A stop that is an order takes at least its way there and back, one that travels along none.
+    assert 0 < measured[Venue.BINANCE].meter.p50
+    assert 0.0 == measured[Venue.BYBIT].meter.max
+    assert (2, 0) == (len(measured[Venue.BINANCE].stages), len(measured[Venue.BYBIT].stages))
 
 
 def test_a_burst_is_accounted_for_to_the_last_frame() -> None:
@@ -69,7 +88,7 @@ def test_a_part_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str
     """The error names what there is."""
     with pytest.raises(SystemExit):
         main(["bsu"])
-    assert "must be one of order, burst, bus, tape" in capsys.readouterr().err
+    assert "must be one of order, protect, burst, bus, tape" in capsys.readouterr().err
 
 
 def test_percentiles_are_samples_by_nearest_rank() -> None:

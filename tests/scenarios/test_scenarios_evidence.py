@@ -69,8 +69,7 @@ def test_scenario_16_rollback_doubles_the_position(
         await world.ready()
         _ = world.signal(venue)
         await world.until(lambda: world.qty(venue) != 0, every_s=0.001)
-        kinds = ("positions", "orders") if venue == "bybit" else ("positions",)
-        rules = [world.wire[venue].empty(kind) for kind in kinds]
+        rules = [world.wire[venue].empty(kind) for kind in ("positions", "orders")]
         await asyncio.sleep(3)
         # The stream breaks too: whatever was believed is asked for anew.
         world.frames[venue].cut(USER_PATH[venue])

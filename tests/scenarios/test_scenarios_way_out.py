@@ -175,6 +175,30 @@ def test_scenario_02_a_yes_without_a_stop(play: "Play", tmp_path: Path) -> None:
     assert [] == world.of(PositionClosed)
 
 
+@pytest.mark.parametrize(("interval_s", "bound_s"), [(5.0, 25), (60.0, 80)])
+def test_scenario_02_a_venue_that_keeps_no_stop(
+    play: "Play", tmp_path: Path, interval_s: float, bound_s: float
+) -> None:
+    """Scenario 2 (R45): yes to every stop and none kept: after the second one it is closed."""
+
+    async def scenario(world: "World") -> None:
+        await world.ready()
+        told = world.desk["binance"].forget_stops()
+        _ = world.signal("binance")
+        await world.until(lambda: told)
+        await world.until(lambda: world.qty("binance") == 0, within_s=bound_s, every_s=0.1)
+        await asyncio.sleep(10)
+
+    world = play(tmp_path, scenario, settings={"reconcile_interval_s": interval_s})
+
+    (failed,) = world.of(ProtectionFailed)
+    assert "2 stops lost within 60 s, 2 of them without a word of the venue" == failed.reason
+    assert [CloseCause.UNPROTECTED] == [e.cause for e in world.of(PositionClosed)]
+    assert world.gap_ms("binance") < bound_s * 1000
+    assert [] == never_negative(world, "binance")
+    assert [] == world.faults_of_code()
+
+
 async def margin_zero(world: "World", venue: VenueName) -> None:
     """Take all that is free out of the venue's wallet."""
     ledger = world.engine(venue).parts.ledger

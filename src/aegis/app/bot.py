@@ -20,6 +20,7 @@ from aegis.core.errors import VenueError, VenueRefused
 from aegis.core.event import Event, event_types
 from aegis.core.ids import IdSource
 from aegis.core.latch import HaltLatch, HaltView
+from aegis.core.log import room_logger
 from aegis.core.offload import Offload
 from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.transport import HttpExchange, StreamConnector
@@ -56,6 +57,8 @@ HEARD_OVERLAP_NS: Final = 60 * NS_PER_S
 """The newest rows before a kill may be lost: so much before the journal's last word is asked."""
 HISTORY_BARS_EXTRA: Final = 280
 """Bars beyond the strategy's warm-up: the recursive means agree better with a long run (R18)."""
+
+log = room_logger("app")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -267,7 +270,21 @@ class Bot:
         await self.data.warm_up({venue: gateway}, instruments, self._history_bars())
         await gateway.start_streams(instruments, self.data)
         # Between the first look and the stream's opening a stop may have fired.
-        self.trade.take_booked(await gateway.booked_since(began_ns))
+        await self._take_booked(gateway, began_ns)
+
+    async def _take_booked(self, gateway: VenueGateway, since_ns: int) -> None:
+        """Ask until the venue answers: its streams are open, and must not be opened twice."""
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                booked = await gateway.booked_since(since_ns)
+            except VenueError as error:
+                log.warning(f"{gateway.venue.value}: fills since the start are not known: {error}")
+                await asyncio.sleep(delay_s * (1 - 0.2 * self.around.rng.random()))
+                delay_s = min(RETRY_MAX_S, delay_s * 2)
+            else:
+                self.trade.take_booked(booked)
+                return
 
     async def _resume(self, gateway: VenueGateway) -> bool:
         """Take up what earlier runs left on the venue; return whether there was anything."""

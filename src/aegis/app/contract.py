@@ -45,6 +45,7 @@ TOLD_ONLY: Final = frozenset(
         "ProtectionDelayed",
         "ProtectionFailed",
         "ProtectionLost",
+        "ProtectionMismatchFound",
         "ProtectionWanted",
         "RunStarted",
         "RunStopped",

@@ -93,11 +93,14 @@ class Session:
         *,
         freeze: Callable[[], None],
         same_account: bool,
+        on_bot: Callable[[Bot], None] = lambda _: None,
     ) -> None:
         """
         *freeze* stops a twin of this process, so that what it booked is all told. *same_account*:
-        earlier runs traded on this account, so that its day goes on.
+        earlier runs traded on this account, so that its day goes on. *on_bot* gets the bot before
+        it starts.
         """
+        self._on_bot = on_bot
         self._freeze = freeze
         self._same_account = same_account
         self._inputs = inputs
@@ -169,6 +172,7 @@ class Session:
 
     async def _live(self, bot: Bot, store: JournalStore) -> int:
         watch = Watch(bot, self._twin, self._label, self._inputs.plan.mode)
+        self._on_bot(bot)
         now = self._clock.now_ns()
         bot.bus.publish(
             RunStarted(

@@ -12,10 +12,12 @@ import sys
 
 from aegis.cli.commands import app
 from aegis.cli.operator import add_operator_commands
+from aegis.cli.simulation import add_simulation_command
 
 __all__ = ["app", "main"]
 
 add_operator_commands(app)
+add_simulation_command(app)
 
 
 def main() -> None:

@@ -114,6 +114,7 @@ class ExitActor:
             retry_ms=config.protection_retry_ms,
             capabilities=self._capabilities,
             look_again=self._evaluate,
+            believe=self._resting.believe,
         )
         self.last_close_ns: int | None = None
         self._subscribe()
@@ -312,15 +313,17 @@ class ExitActor:
         venue = snapshot.venue
         self._seen.add(venue)
         told = snapshot.positions if self._has_position_protection(venue) else ()
-        self._resting.replace(venue, snapshot.orders, told)
+        vanished = self._resting.replace(venue, snapshot.orders, told)
         for report in snapshot.positions:
             self._wishes.note_told(report)
         shown = {r.instrument_id: None for r in snapshot.positions if r.qty_signed != 0}
         self._orphans.on_snapshot(venue, shown)
         if event.reason == START_REASON:
             self._start.on_found(venue, shown)
-        for guarded in [g for i, g in self._guarded.items() if i.venue is venue]:
+        for instrument, guarded in [e for e in self._guarded.items() if e[0].venue is venue]:
+            guarded.unlisted = instrument in vanished and instrument in shown
             self._evaluate(guarded)
+            guarded.unlisted = False
         self._check_started(venue)
 
     def _check_started(self, venue: Venue) -> None:

@@ -22,12 +22,13 @@ from aegis.exit.decide import (
 )
 from aegis.exit.guarded import Guarded, purpose_of_stop
 from aegis.exit.requests import command_of, reason_of
+from aegis.exit.strays import tell_stray
 from aegis.exit.voice import ExitVoice
 from aegis.exit.watchdogs import Watchdogs
 from aegis.model.account import Capabilities, ProtectionRole
 from aegis.model.events import IntentCompleted
-from aegis.model.instrument import Venue
-from aegis.model.order import Purpose
+from aegis.model.instrument import InstrumentId, Venue
+from aegis.model.order import OrderSide, Purpose
 from aegis.model.position import CloseCause
 
 _ASK_ANEW = frozenset({Refusal.EXISTS.value, Refusal.NOT_FOUND.value})
@@ -47,7 +48,9 @@ class Asker:
         retry_ms: int,
         capabilities: Mapping[Venue, Capabilities],
         look_again: Callable[[Guarded], None],
+        believe: Callable[[InstrumentId, OrderSide], bool],
     ) -> None:
+        """*believe* takes back a floor that a list left out, see RestingOrders."""
         self._clock = clock
         self._voice = voice
         self._closer = closer
@@ -55,6 +58,7 @@ class Asker:
         self._retry_ms = retry_ms
         self._capabilities = capabilities
         self._look_again = look_again
+        self._believe = believe
 
     def start(self, guarded: Guarded, action: Action, resting: Sequence[Resting]) -> None:
         """Ask for *action* now, or look again when its time has come."""
@@ -74,6 +78,7 @@ class Asker:
             command_of(guarded, action),
             reason=reason_of(action),
         )
+        tell_stray(self._voice, guarded, action, resting)
         if isinstance(action, SetBoth):
             guarded.stop_causes[action.stop_price] = action.cause
         elif isinstance(action, TakeRung):
@@ -123,6 +128,8 @@ class Asker:
     def _on_failed(
         self, guarded: Guarded, action: Action, event: IntentCompleted, *, covered: bool
     ) -> None:
+        if isinstance(action, PlaceStop) and action.qty is None:
+            self._on_floor_failed(guarded, event)
         if isinstance(action, TakeRung) and event.refusal:
             guarded.rungs_spent.pop(action.price, None)
         if event.refusal in _ASK_ANEW or (
@@ -145,3 +152,13 @@ class Asker:
             reason = f"the tighter stop's price was passed already: {event.outcome}"
             self._closer.begin(guarded, action.cause, purpose_of_stop(action.cause), reason)
         # A refused pair keeps the old one, which covers: it is tried again at its pace (R48).
+
+    def _on_floor_failed(self, guarded: Guarded, event: IntentCompleted) -> None:
+        # "Exists" is the venue's own word that a close-position stop of that side rests; it counts
+        # for a floor that was seen and that a list left out, since lists lag (scenario 16).
+        position = guarded.position
+        if event.refusal == Refusal.EXISTS.value and self._believe(
+            position.instrument_id, position.side.exit_side
+        ):
+            guarded.failures.pop("floor", None)
+            self._watchdogs.on_kept(guarded)

@@ -101,7 +101,7 @@ class Closer:
             self._on_failed(guarded, closing, f"close order ended {told}", refused=True)
             return
         self._clear(guarded, closing)
-        closing.failures = 0
+        closing.failures = closing.absent = 0
         closing.banded = False
         # With nothing meant to be left its fills are awaited; else the next slice follows at once.
         delay_s = self._retry_s if closing.leaves > ZERO else CLOSE_FILLS_PATIENCE_S
@@ -115,6 +115,7 @@ class Closer:
         if event.refusal == Refusal.NO_POSITION.value:
             venue = guarded.position.instrument_id.venue
             self._voice.want_snapshot(venue, f"nothing to close? {event.outcome}")
+            closing.absent += 1
         if closing.pending == event.client_order_id:
             refused = event.refusal not in {"", Refusal.NO_POSITION.value}
             self._on_failed(guarded, closing, event.outcome, refused=refused)
@@ -146,7 +147,9 @@ class Closer:
         )
         if closing.failures > 1:
             self._voice.want_snapshot(instrument.venue, f"closing {instrument}: {why}")
-        trapped = closing.failures >= HALT_AFTER_FAILURES and not self._is_covered(guarded)
+        # Where the venue knows of no position nobody is trapped: the books are what is wrong.
+        tried = closing.failures - closing.absent
+        trapped = tried >= HALT_AFTER_FAILURES and not self._is_covered(guarded)
         if trapped and not closing.halted:
             closing.halted = True
             self._voice.halt_entries(

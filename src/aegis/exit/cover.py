@@ -43,8 +43,8 @@ class Cover:
         if not self.is_covered(guarded):
             if guarded.naked_since_ns is None:
                 self._watchdogs.on_naked(guarded)
-                if guarded.announced and guarded.closing is None:
-                    self._watchdogs.on_lost(guarded)
+                if guarded.closing is None:
+                    self._watchdogs.on_uncovered(guarded)
             return
         self._watchdogs.on_covered(guarded)
         guarded.end_told = ""

@@ -32,6 +32,8 @@ class Closing:
     reason: str
     failures: int = 0
     """Close orders in a row that ended without closing what they were sent for."""
+    absent: int = 0
+    """Of those, the ones the venue refused because it knows of no position."""
     pending: str = ""
     """Client order id of the close order the venue has not ended yet, "" when none."""
     last: str = ""
@@ -61,6 +63,10 @@ class Guarded:
     settling_until_ns: int = 0
     """Till then a filled stop or target, whose executions are awaited, covers the position."""
     announced: bool = False
+    unlisted: bool = False
+    """The list looked at now shows the position and lacks a stop of which no end was told."""
+    losses: list[tuple[int, bool]] = attrs.field(factory=list)
+    """When cover was lost of late, and whether silently: seen only by a list that lacked it."""
     end_told: str = ""
     """How the newest stop to end did so, in words; told when the position turns out naked."""
     desired: Desired | None = None
@@ -91,6 +97,9 @@ class Guarded:
     failures: dict[str, int] = attrs.field(factory=dict)
     """Kind of action to its failures in a row."""
     attempts: dict[Purpose, int] = attrs.field(factory=dict)
+    outdone: dict[str, None] = attrs.field(factory=dict)
+    """Stops that rested when their successor was asked for: they are meant to be canceled."""
+    strays_told: dict[str, None] = attrs.field(factory=dict)
     timers: dict[str, asyncio.TimerHandle] = attrs.field(factory=dict)
 
     def next_attempt(self, purpose: Purpose) -> int:

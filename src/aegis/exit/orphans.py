@@ -13,7 +13,7 @@ import attrs
 
 from aegis.exit.resting import RestingOrders
 from aegis.exit.voice import ExitVoice
-from aegis.model.events import IntentCompleted
+from aegis.model.events import IntentCompleted, ProtectionMismatchKind
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.intent import CancelProtection
 from aegis.model.order_id import parse_client_order_id
@@ -46,6 +46,7 @@ class Orphans:
         self._flat: dict[InstrumentId, _Flat] = {}
         self._timers: dict[InstrumentId, asyncio.TimerHandle] = {}
         self._delay_s: dict[InstrumentId, float] = {}
+        self._told: dict[InstrumentId, dict[str, None]] = {}
 
     # --- what is known about flat ----------------------------------------------------------------
 
@@ -106,6 +107,7 @@ class Orphans:
         left = self._resting.left_by(instrument, self.installation) if self.installation else []
         if not left:
             self._delay_s.pop(instrument, None)
+            self._told.pop(instrument, None)
             return
         said = self._flat.get(instrument)
         if said is None or not said.is_confirmed:
@@ -122,6 +124,11 @@ class Orphans:
     def _cancel(self, instrument: InstrumentId, key: str) -> None:
         tag = parse_client_order_id(key)
         assert tag is not None, key
+        told = self._told.setdefault(instrument, {})
+        if key not in told:
+            told[key] = None
+            orphan = ProtectionMismatchKind.ORPHAN
+            self._voice.stray(orphan, tag.position_id, instrument, key, "canceled: flat twice")
         command = CancelProtection(instrument_id=instrument, client_order_id=key)
         reason = "orphan of a closed position"
         self._voice.propose(

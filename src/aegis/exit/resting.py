@@ -21,6 +21,8 @@ from aegis.model.order_id import parse_client_order_id
 
 SNAPSHOT_GRACE_NS: Final = 5_000_000_000
 """An order seen so recently may be missing from a snapshot whose queries were under way."""
+BELIEVED_MAX: Final = 6
+"""So often the venue's refusal of a second floor stands for the first one, unseen in its lists."""
 _ENDED_KEPT: Final = 10_000
 
 
@@ -48,6 +50,8 @@ class RestingOrders:
         self._orders: dict[InstrumentId, dict[str, _Seen]] = {}
         self._ended: dict[tuple[InstrumentId, str], None] = {}
         self._own: dict[InstrumentId, _Own] = {}
+        self._unlisted: dict[InstrumentId, dict[str, _Seen]] = {}
+        self._believed: dict[tuple[InstrumentId, str], int] = {}
 
     def key_of(self, report: OrderReport) -> str:
         """Return the name an order is kept under."""
@@ -86,6 +90,8 @@ class RestingOrders:
             return False
         key = self.key_of(report)
         orders = self._orders.setdefault(report.instrument_id, {})
+        self._unlisted.get(report.instrument_id, {}).pop(key, None)
+        self._believed.pop((report.instrument_id, key), None)
         if report.status.is_terminal:
             return self._note_end(report, key, orders)
         if not report.status.is_working or self.has_ended(report):
@@ -143,8 +149,31 @@ class RestingOrders:
             ):
                 del orders[key]
 
+    def believe(self, instrument: InstrumentId, side: OrderSide) -> bool:
+        """
+        Take back the floor of *side* that a list left out: the venue says that one rests (-4130).
+
+        Return whether there was one whose end nobody told. BELIEVED_MAX times at most, until a list
+        or the stream shows it again: the lists of a venue lag after a fill, and not for ever.
+        """
+        unlisted = self._unlisted.get(instrument, {})
+        for key, seen in reversed(list(unlisted.items())):
+            floor = seen.resting
+            is_floor = floor.role is ProtectionRole.STOP and floor.qty is None
+            times = self._believed.get((instrument, key), 0)
+            if is_floor and floor.side is side and times < BELIEVED_MAX:
+                del unlisted[key]
+                self._believed[instrument, key] = times + 1
+                orders = self._orders.setdefault(instrument, {})
+                orders[key] = _Seen(floor, self._clock.mono_ns(), seen.ts_event)
+                return True
+        return False
+
     def forget_position(self, instrument: InstrumentId) -> None:
         """Forget the stop and target that went with a position: it is closed."""
+        self._unlisted.pop(instrument, None)
+        for named in [named for named in self._believed if named[0] == instrument]:
+            del self._believed[named]
         own = self._own.get(instrument)
         if own is not None:
             self._forget_own(instrument, own.ts_event)
@@ -160,22 +189,33 @@ class RestingOrders:
 
     def replace(
         self, venue: Venue, reports: Sequence[OrderReport], positions: Sequence[PositionReport]
-    ) -> None:
-        """Take a complete list: what it lacks is gone, unless it was seen a moment ago."""
+    ) -> dict[InstrumentId, None]:
+        """
+        Take a complete list: what it lacks is gone, unless it was seen a moment ago.
+
+        Return where a stop was gone of which no end was told.
+        """
         listed: dict[InstrumentId, dict[str, None]] = {}
         for report in reports:
             self.note(report)
             listed.setdefault(report.instrument_id, {})[self.key_of(report)] = None
         now_ns = self._clock.mono_ns()
+        vanished: dict[InstrumentId, None] = {}
         for instrument, orders in self._orders.items():
             if instrument.venue is not venue:
                 continue
             for key in list(orders):
                 known = key in listed.get(instrument, {})
-                if not known and now_ns - orders[key].at_ns > SNAPSHOT_GRACE_NS:
-                    del orders[key]
+                if known or now_ns - orders[key].at_ns <= SNAPSHOT_GRACE_NS:
+                    continue
+                seen = orders.pop(key)
+                if seen.resting.role is ProtectionRole.STOP:
+                    vanished[instrument] = None
+                    if not seen.resting.position_bound:
+                        self._unlisted.setdefault(instrument, {})[key] = seen
         for position in positions:
             self.note_position(position)
+        return vanished
 
 
 def _is_older(report: OrderReport, seen: _Seen) -> bool:

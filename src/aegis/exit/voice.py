@@ -16,11 +16,13 @@ from aegis.model.events import (
     ProtectionDelayed,
     ProtectionFailed,
     ProtectionLost,
+    ProtectionMismatchFound,
+    ProtectionMismatchKind,
     ProtectionWanted,
     SnapshotWanted,
     VenueProtected,
 )
-from aegis.model.instrument import Venue
+from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.intent import Command, TradeIntent
 
 
@@ -158,6 +160,28 @@ class ExitVoice:
                 position_id=guarded.position.position_id,
                 instrument_id=guarded.position.instrument_id,
                 reason=reason,
+            )
+        )
+
+    def stray(
+        self,
+        kind: ProtectionMismatchKind,
+        position_id: str,
+        instrument: InstrumentId,
+        key: str,
+        action: str,
+    ) -> None:
+        """Tell an order of ours that nothing needs, and what is done about it."""
+        now = self._clock.now_ns()
+        self._bus.publish(
+            ProtectionMismatchFound(
+                ts_event=now,
+                ts_recv=now,
+                kind=kind,
+                position_id=position_id,
+                instrument_id=instrument,
+                client_order_id=key,
+                action=action,
             )
         )
 

@@ -23,6 +23,14 @@ FILLED_PATIENCE_S: Final = 2.0
 
 THROUGH_MAX_S: Final = 5.0
 """A mark price beyond the stop for so long, and no trigger told: the venue is asked."""
+LOSSES_WITHIN_S: Final = 60.0
+SILENT_LOSSES_MAX: Final = 2
+"""So many stops the venue said yes to and then did not have: it keeps none (scenario 2)."""
+LOSSES_MAX: Final = 5
+"""So many losses of any kind within the time: a stop there is no protection."""
+LOSS_LOOK_S: Final = 7.0
+"""After a silent loss, when a list is proof of what became of the next stop: past its grace."""
+
 THROUGH_ANSWER_S: Final = 2.0
 """So long the answer is waited for before the position is closed."""
 
@@ -91,6 +99,35 @@ class Watchdogs:
         self._close(guarded, CloseCause.UNPROTECTED, Purpose.CLOSE_UNPROTECTED, reason)
 
     # --- lost ------------------------------------------------------------------------------------
+
+    def on_uncovered(self, guarded: Guarded) -> None:
+        """Cover is missing: tell of a loss, and give up on a venue that keeps no stop (R45)."""
+        if guarded.announced:
+            self.on_lost(guarded)
+        elif guarded.first_naked_ns is None:
+            # It never had any.
+            return
+        now_ns = self._clock.mono_ns()
+        guarded.losses.append((now_ns, guarded.unlisted))
+        since_ns = now_ns - round(LOSSES_WITHIN_S * NS_PER_S)
+        guarded.losses = [loss for loss in guarded.losses if loss[0] > since_ns]
+        silent = sum(is_silent for _, is_silent in guarded.losses)
+        if silent >= SILENT_LOSSES_MAX or len(guarded.losses) >= LOSSES_MAX:
+            lost = f"{len(guarded.losses)} stops lost within {LOSSES_WITHIN_S:g} s"
+            self.give_up(guarded, f"{lost}, {silent} of them without a word of the venue")
+        elif guarded.unlisted:
+            guarded.start_timer("loss", LOSS_LOOK_S, self._look_after_loss)
+
+    def _look_after_loss(self, guarded: Guarded) -> None:
+        instrument = guarded.position.instrument_id
+        self._voice.want_snapshot(instrument.venue, f"does the new stop of {instrument} rest?")
+
+    def on_kept(self, guarded: Guarded) -> None:
+        """The stop a list lacked rests after all, by the venue's word: nothing was lost."""
+        guarded.stop_timer("lost")
+        if guarded.losses:
+            guarded.losses.pop()
+        guarded.start_timer("loss", LOSS_LOOK_S, self._look_after_loss)
 
     def on_lost(self, guarded: Guarded) -> None:
         """

@@ -28,12 +28,14 @@ from aegis.model.events import (
 from aegis.model.fill import Fill
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.money import ONE, ZERO
-from aegis.model.position import PositionView
+from aegis.model.position import MismatchKind, PositionView
 
 _PNL_TOLERANCE: Final = Decimal("1e-18")
 """Of the money turned over: division to 28 digits is all that may lie between two sums."""
 
 _PRIORITY_NAMES: Final = frozenset(cls.__name__ for cls in PRIORITY_EVENTS)
+_NO_LOSS: Final = frozenset({MismatchKind.UNTRACKED, MismatchKind.ENTRY_PRICE})
+"""Differences that explain no position of ours that ended with something left."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -111,7 +113,7 @@ class _Books:
             case PositionClosed(position=view):
                 self._once(self.closed, view.position_id, "was closed")
                 self.closed[view.position_id] = event
-            case PositionMismatchFound(instrument_id=instrument):
+            case PositionMismatchFound(instrument_id=instrument, kind=kind) if kind not in _NO_LOSS:
                 self.mismatched[instrument] = None
             case IntentProposed(intent=intent):
                 self._once(self.intents, intent.intent_id, "was proposed", "intent")

@@ -36,6 +36,31 @@ class CloseCause(enum.StrEnum):
     FLATTEN = "FLATTEN"
 
 
+class MismatchKind(enum.StrEnum):
+    """How our book and the venue differ about a position (R88)."""
+
+    PHANTOM = "PHANTOM"
+    """Ours and not theirs."""
+    UNTRACKED = "UNTRACKED"
+    """Theirs and not ours."""
+    QTY = "QTY"
+    """Of the same side, of another quantity; or fills the venue counted and nobody told."""
+    SIDE = "SIDE"
+    ENTRY_PRICE = "ENTRY_PRICE"
+    """Of the same quantity, at another average entry price."""
+
+
+def mismatch_of(ours: Decimal, theirs: Decimal) -> MismatchKind:
+    """Return how two signed quantities of one instrument differ."""
+    if ours == theirs:
+        return MismatchKind.QTY
+    if ours == 0:
+        return MismatchKind.UNTRACKED
+    if theirs == 0:
+        return MismatchKind.PHANTOM
+    return MismatchKind.QTY if (ours > 0) == (theirs > 0) else MismatchKind.SIDE
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class ProtectionPlan:
     """Distances of stop and target from the entry price, quote units per base unit, > 0."""

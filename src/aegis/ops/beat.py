@@ -131,6 +131,7 @@ def protection_line(tally: Tally) -> str:
         (tally.protection_failed, "closed for want of a stop"),
         (tally.protection_lost, "stop lost"),
         (tally.closed_unconfirmed, "closed before its stop was confirmed"),
+        (tally.mismatches.total(), "difference from the venue"),
     ]
     return line + "".join(f"; {count} {what}" for count, what in extras if count)
 

@@ -95,6 +95,9 @@ def protection_rows(tally: Tally, meter: TwinMeter | None) -> list[Row]:
         f"stops lost {tally.protection_lost}, closed before confirmed {tally.closed_unconfirmed}"
     )
     rows.append(("deadlines missed", missed))
+    if tally.mismatches:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(tally.mismatches.items()))
+        rows.append(("differed from the venue", kinds))
     if meter is not None:
         rows.append(("twin's own meter, venue time", _meter(meter)))
     return rows

@@ -28,11 +28,13 @@ from aegis.model.events import (
     IntentProposed,
     JournalOverflowed,
     PositionClosed,
+    PositionMismatchFound,
     PositionOpened,
     ProtectionConfirmed,
     ProtectionDelayed,
     ProtectionFailed,
     ProtectionLost,
+    ProtectionMismatchFound,
     RequestsPaused,
     RequestsResumed,
     RunStarted,
@@ -106,6 +108,8 @@ class Tally:
         self.deadlines_soft_missed = 0
         self.protection_failed = 0
         self.protection_lost = 0
+        self.mismatches: Counter[str] = Counter()
+        """Differences between us and the venues by kind, positions and protective orders alike."""
         self.signals = 0
         self.signals_dropped = 0
         self.entry_intents = 0
@@ -145,6 +149,8 @@ class Tally:
             ProtectionDelayed: self._on_delayed,
             ProtectionFailed: self._on_failed,
             ProtectionLost: self._on_lost,
+            PositionMismatchFound: self._on_mismatch,
+            ProtectionMismatchFound: self._on_mismatch,
             SignalRaised: self._on_signal,
             SignalDropped: self._on_signal_dropped,
             IntentProposed: self._on_intent,
@@ -284,6 +290,10 @@ class Tally:
 
     def _on_lost(self, _: ProtectionLost) -> None:
         self.protection_lost += 1
+
+    def _on_mismatch(self, event: PositionMismatchFound | ProtectionMismatchFound) -> None:
+        if event.kind is not None:
+            self.mismatches[event.kind.value] += 1
 
     # --- the way to an entry ---------------------------------------------------------------------
 

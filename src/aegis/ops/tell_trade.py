@@ -30,6 +30,7 @@ from aegis.model.events import (
     ProtectionDelayed,
     ProtectionFailed,
     ProtectionLost,
+    ProtectionMismatchFound,
     ProtectionWanted,
     SignalDropped,
     SignalRaised,
@@ -39,7 +40,7 @@ from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.intent import ClosePosition, EnterPosition, TradeIntent
 from aegis.model.money import plain
 from aegis.model.order import OrderStatus
-from aegis.model.position import CloseCause
+from aegis.model.position import CloseCause, MismatchKind
 from aegis.ops.tally import net_pnl_of
 from aegis.ops.telling import Line, Memory, Tellers
 from aegis.ops.words import (
@@ -235,8 +236,19 @@ def _closed(event: PositionClosed, memory: Memory) -> Line:
     return Line(_CAUSE_LEVEL.get(event.cause, "INFO"), position.instrument_id, text)
 
 
-def _mismatch(event: PositionMismatchFound, _: Memory) -> Line:
-    text = f"MISMATCH ours {plain(event.ours)}, venue {plain(event.theirs)}: {event.action}"
+def _mismatch(event: PositionMismatchFound, memory: Memory) -> Line:
+    instrument, kind = event.instrument_id, event.kind
+    if kind is MismatchKind.ENTRY_PRICE:
+        ours, theirs = (_price(memory, instrument, px) for px in (event.ours, event.theirs))
+        ours = f"entry price ours {ours}"
+    else:
+        ours, theirs = f"ours {plain(event.ours)}", plain(event.theirs)
+    told = "MISMATCH" if kind is None else f"MISMATCH {kind.value}"
+    return Line("WARNING", instrument, f"{told} {ours}, venue {theirs}: {event.action}")
+
+
+def _stray(event: ProtectionMismatchFound, _: Memory) -> Line:
+    text = f"MISMATCH {event.kind.value} order {event.client_order_id}: {event.action}"
     return Line("WARNING", event.instrument_id, text)
 
 
@@ -350,6 +362,7 @@ TRADE_TELLERS: Final[Tellers] = {
     ProtectionDelayed: _delayed,
     ProtectionFailed: _protection_failed,
     ProtectionLost: _lost,
+    ProtectionMismatchFound: _stray,
     FundingReported: _funding,
     EntriesHalted: _halted,
     EntriesResumed: _resumed,

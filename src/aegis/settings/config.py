@@ -171,7 +171,8 @@ class AegisConfig:
         unit="s",
         low=5.0,
         high=3600.0,
-        why="the venue is asked for everything so often while something is open there (R88)",
+        why="the venue is asked for everything so often while something is open there, "
+        "every fifth time otherwise (R88)",
     )
 
     # Moving stops and taking parts; all off at 0 or empty (docs/protection.md)

@@ -40,7 +40,13 @@ from aegis.model.events import (
     VenueConnected,
 )
 from aegis.model.instrument import InstrumentId, Venue
-from aegis.model.intent import CancelProtection, EnterPosition, SetPositionProtection, TradeIntent
+from aegis.model.intent import (
+    CancelProtection,
+    ClosePosition,
+    EnterPosition,
+    SetPositionProtection,
+    TradeIntent,
+)
 from aegis.model.order import OrderRequest, Purpose
 from aegis.model.order_id import PositionIds, client_order_id
 from aegis.model.ports import VenueGateway
@@ -66,6 +72,8 @@ from aegis.trade.voice import TradeVoice
 
 STEADY_LOOK: Final = "steady look"
 """Why the snapshots at a steady pace are taken; people are not told of each."""
+IDLE_LOOK_EVERY: Final = 5
+"""Of the steady looks where nothing of ours is open one in so many is taken (R88)."""
 FILLS_PATIENCE_S: Final = 0.3
 FILLS_RETRY_S: Final = 2.0
 FILLS_ASKS_MAX: Final = 30
@@ -109,8 +117,10 @@ class TradeActor:
         self._doubts: set[InstrumentId] = set()
         self._lacking: set[str] = set()
         self._reconcile_s = config.reconcile_interval_s
+        self._idle_looks: dict[Venue, int] = {}
         self._funding_seen: Once[tuple[Venue, str]] = Once()
-        self._resumption = Resumption(bus, clock, self.book, self, supervisor)
+        late_s = config.recv_window_ms / 1000
+        self._resumption = Resumption(bus, clock, self.book, self, supervisor, late_s)
         self.executors: Final = {
             venue: VenueExecutor(
                 gateway,
@@ -118,7 +128,7 @@ class TradeActor:
                 halt=halt,
                 clock=clock,
                 supervisor=supervisor,
-                late_arrival_s=config.recv_window_ms / 1000,
+                late_arrival_s=late_s,
             )
             for venue, gateway in gateways.items()
         }
@@ -151,7 +161,13 @@ class TradeActor:
     def _look_again(self, venue: Venue) -> None:
         # A message may be lost on a stream that stays open: only asking finds that (R88).
         self._later(self._reconcile_s, partial(self._look_again, venue))
-        if self.book.is_active(venue):
+        looks = self._idle_looks.get(venue)
+        if looks is None:
+            # It was not looked at for the start yet.
+            return
+        is_due = self.book.is_active(venue) or looks + 1 >= IDLE_LOOK_EVERY
+        self._idle_looks[venue] = 0 if is_due else looks + 1
+        if is_due:
             # What differs then becomes a doubt, which asks for the fills as well.
             self.executors[venue].ask_snapshot(STEADY_LOOK, 0.0, fills=False)
 
@@ -296,6 +312,9 @@ class TradeActor:
 
     def on_completed(self, intent: TradeIntent, *, ok: bool, outcome: str, refusal: str) -> None:
         """Publish an intent's end; entries end when their order is settled (R74)."""
+        if refusal == Refusal.NO_POSITION.value and isinstance(intent.command, ClosePosition):
+            # "Nothing to reduce" is the venue's word for flat, beside a list that shows nothing.
+            self._told_flat.add(intent.instrument_id)
         if intent.intent_id in self._entry_intents.values():
             return
         self._complete(intent, ok=ok, outcome=outcome, refusal=refusal)
@@ -386,6 +405,7 @@ class TradeActor:
     def on_snapshot_reported(self, event: SnapshotReported) -> None:
         """Take the wallet, move orders forward, then reconcile positions."""
         snapshot = event.snapshot
+        _ = self._idle_looks.setdefault(snapshot.venue, 0)
         self._known.on_whole_balance(snapshot.venue, snapshot.balance)
         for order in snapshot.orders:
             self._publish(self.book.on_report(order))
@@ -394,10 +414,11 @@ class TradeActor:
             self._reported_qty[instrument] = report.qty_signed
             self._known.on_position(report)
         now = self._clock.now_ns()
-        facts = self.book.reconcile(snapshot.venue, reports, now, self._told_flat)
+        tick_of = self._known.tick_size
+        facts = self.book.reconcile(snapshot.venue, reports, now, self._told_flat, tick_of)
         self._publish(facts)
-        waits_s = [fact.again_s for fact in facts if isinstance(fact, Mismatch)]
-        if waits_s:
+        differ = [fact for fact in facts if isinstance(fact, Mismatch)]
+        if waits_s := [fact.again_s for fact in differ if fact.again_s is not None]:
             self.ask_snapshot(snapshot.venue, "positions differed", min(waits_s))
 
     # --- facts become events ---------------------------------------------------------------------
@@ -422,7 +443,8 @@ class TradeActor:
                     self._voice.closed(fact, now)
                 case Mismatch():
                     self._voice.mismatch(fact, now)
-                    self.ask_snapshot(fact.instrument_id.venue, fact.action, fact.again_s)
+                    if fact.again_s is not None:
+                        self.ask_snapshot(fact.instrument_id.venue, fact.action, fact.again_s)
 
     def _on_entry_failed(self, intent: TradeIntent, reason: str) -> None:
         now = self._clock.now_ns()

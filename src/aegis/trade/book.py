@@ -24,7 +24,7 @@ from aegis.model.order import (
     PositionSide,
     Purpose,
 )
-from aegis.model.position import CloseCause, Position, PositionView, ProtectionPlan
+from aegis.model.position import CloseCause, Position, PositionView, ProtectionPlan, mismatch_of
 from aegis.trade.entry import Entry, slippage_of
 from aegis.trade.facts import (
     Advanced,
@@ -37,7 +37,7 @@ from aegis.trade.facts import (
     Opened,
     cause_of,
 )
-from aegis.trade.reconcile import Vote, reconcile
+from aegis.trade.reconcile import Vote, no_tick, reconcile
 from aegis.trade.stop_causes import StopCauses
 
 
@@ -52,6 +52,8 @@ class Book:
     early: dict[InstrumentId, list[Fill]] = attrs.field(factory=dict)
     last_cause: dict[InstrumentId, CloseCause] = attrs.field(factory=dict)
     votes: dict[InstrumentId, Vote] = attrs.field(factory=dict)
+    price_told: dict[str, None] = attrs.field(factory=dict)
+    """Positions whose entry price at the venue was told to differ."""
     recent_fill_ids: dict[InstrumentId, dict[str, None]] = attrs.field(factory=dict)
     stop_causes: StopCauses = attrs.field(
         init=False, default=attrs.Factory(lambda self: StopCauses(self.has_position), True)
@@ -307,11 +309,13 @@ class Book:
         # since a replay brings the same fill again with every look.
         self._remember(fill)
         ours = position.qty_signed if position is not None else ZERO
+        theirs = ours + fill.last_qty * fill.side.sign
         return [
             Mismatch(
                 instrument_id=fill.instrument_id,
+                kind=mismatch_of(ours, theirs),
                 ours=ours,
-                theirs=ours + fill.last_qty * fill.side.sign,
+                theirs=theirs,
                 action=f"fill {fill.fill_id} is of no order of ours: asking the venue",
             )
         ]
@@ -350,6 +354,7 @@ class Book:
         self.stop_causes.forget(instrument)
         self.early.pop(instrument, None)
         self.votes.pop(instrument, None)
+        self.price_told.pop(position.position_id, None)
         self._forget_orders(position.position_id)
         return Closed(
             position=position.view(),
@@ -386,9 +391,10 @@ class Book:
         reports: dict[InstrumentId, PositionReport],
         now_ns: int,
         told_flat: Container[InstrumentId] = (),
+        tick_of: Callable[[InstrumentId], Decimal | None] = no_tick,
     ) -> list[Fact]:
         """Compare with a complete snapshot of *venue* (trade/reconcile.py)."""
-        return reconcile(self, venue, reports, now_ns, told_flat)
+        return reconcile(self, venue, reports, now_ns, told_flat, tick_of)
 
 
 _FILL_IDS_KEPT: Final = 5000

@@ -8,7 +8,7 @@ from aegis.model.fill import Fill, FillOrigin
 from aegis.model.instrument import InstrumentId
 from aegis.model.order import Order, Purpose
 from aegis.model.order_id import parse_client_order_id
-from aegis.model.position import CloseCause, PositionView
+from aegis.model.position import CloseCause, MismatchKind, PositionView
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -65,13 +65,16 @@ class Advanced:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Mismatch:
-    """The venue and the book disagree."""
+    """
+    The venue and the book disagree; *again_s*: loop seconds until it is asked again, None never.
+    """
 
     instrument_id: InstrumentId
+    kind: MismatchKind
     ours: Decimal
     theirs: Decimal
     action: str
-    again_s: float = 1.0
+    again_s: float | None = 1.0
 
 
 Fact = Opened | Booked | EntryDone | EntryDied | Closed | Advanced | Mismatch

@@ -45,6 +45,11 @@ class Known:
         """Keep wallet and free margin as a snapshot tells them, an untold margin included."""
         self._wallets[venue] = (report.wallet, report.available)
 
+    def tick_size(self, instrument: InstrumentId) -> Decimal | None:
+        """Return the tick size; None while the instrument's rules are unknown."""
+        rules = self.instruments.get(instrument)
+        return None if rules is None else rules.tick_size
+
     def mark(self, instrument: InstrumentId) -> Decimal | None:
         """Return the newest mark, quote per base; None while never told."""
         mark = self._marks.get(instrument)

@@ -4,7 +4,7 @@ Our book against a complete snapshot of a venue: adopt what is not known, end wh
 The venue is right, but one snapshot is no proof: a query may lag behind a fill.
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +14,7 @@ from aegis.model.account import PositionReport
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.money import ZERO
 from aegis.model.order import PositionSide
-from aegis.model.position import CloseCause, Position
+from aegis.model.position import CloseCause, MismatchKind, Position, mismatch_of
 from aegis.trade.entry import Entry, slippage_of
 from aegis.trade.facts import EntryDied, EntryDone, Fact, Mismatch, Opened
 
@@ -42,17 +42,24 @@ class Vote:
     at_ns: int
 
 
+def no_tick(_: InstrumentId) -> Decimal | None:
+    """Return that a tick size is not known: entry prices are not compared then."""
+    return None
+
+
 def reconcile(
     book: "Book",
     venue: Venue,
     reports: dict[InstrumentId, PositionReport],
     now_ns: int,
     told_flat: Container[InstrumentId] = (),
+    tick_of: Callable[[InstrumentId], Decimal | None] = no_tick,
 ) -> list[Fact]:
     """
     Compare with a complete snapshot of *venue*: adopt what we do not know, end what is gone.
 
-    *told_flat*: where the venue's stream has said flat since the position was opened.
+    *told_flat*: where the venue's stream has said flat since the position was opened. *tick_of*:
+    the tick size, None while unknown.
 
     A position of ours that the venue does not show is ended only at the second snapshot that
     says so, since a query may lag behind a fill (R62, R88). Both must say the same of an
@@ -63,7 +70,7 @@ def reconcile(
     facts: list[Fact] = []
     for instrument, report in reports.items():
         if report.qty_signed != 0 and not book.is_busy(instrument):
-            facts += _adopt(book, report, now_ns)
+            facts += _found(book, report, now_ns)
     busy = dict.fromkeys((*book.positions, *book.entries))
     for instrument in [i for i in busy if i.venue is venue]:
         position = book.positions.get(instrument)
@@ -74,6 +81,8 @@ def reconcile(
         under_way = entry is not None and not entry.order.status.is_terminal
         if under_way or (theirs == ours and entry is None):
             book.votes.pop(instrument, None)
+            if position is not None and found is not None and theirs == ours and entry is None:
+                facts += _compare_price(book, position, found, tick_of(instrument))
             continue
         is_missing = found is None and position is not None and instrument not in told_flat
         apart_ns = ABSENT_APART_NS if is_missing else VOTES_APART_NS
@@ -94,18 +103,22 @@ def _differ(
         return [
             Mismatch(
                 instrument_id=instrument,
+                kind=mismatch_of(ours, theirs),
                 ours=ours,
                 theirs=theirs,
                 action="asking once more",
                 again_s=ABSENT_AGAIN_S if apart_ns == ABSENT_APART_NS else 1.0,
             )
         ]
+    ending = "our position" if ours != 0 else "our entry"
     facts: list[Fact] = [
         Mismatch(
             instrument_id=instrument,
+            kind=mismatch_of(ours, theirs),
             ours=ours,
             theirs=theirs,
-            action="the venue is right: our position ends as EXTERNAL",
+            action=f"the venue is right: {ending} ends"
+            + (", what it holds is adopted" if theirs != 0 else ""),
         )
     ]
     entry, position = book.entries.pop(instrument, None), book.positions.get(instrument)
@@ -147,6 +160,43 @@ def _is_confirmed(
     return now_ns - before.at_ns >= apart_ns
 
 
+def _compare_price(
+    book: "Book", position: Position, found: PositionReport, tick: Decimal | None
+) -> list[Fact]:
+    ours, theirs = position.entry_px_avg, found.entry_px_avg
+    if tick is None or ours is None or theirs is None or position.position_id in book.price_told:
+        return []
+    if abs(ours - theirs) <= tick:
+        return []
+    book.price_told[position.position_id] = None
+    return [
+        Mismatch(
+            instrument_id=position.instrument_id,
+            kind=MismatchKind.ENTRY_PRICE,
+            ours=ours,
+            theirs=theirs,
+            action="ours is kept, it is what the fills say",
+            again_s=None,
+        )
+    ]
+
+
+def _found(book: "Book", report: PositionReport, now_ns: int) -> list[Fact]:
+    """Adopt a position that was not ours before, and tell that it was found."""
+    facts = _adopt(book, report, now_ns)
+    if not any(isinstance(fact, Opened) for fact in facts):
+        return facts
+    found = Mismatch(
+        instrument_id=report.instrument_id,
+        kind=MismatchKind.UNTRACKED,
+        ours=ZERO,
+        theirs=report.qty_signed,
+        action="adopted",
+        again_s=None,
+    )
+    return [found, *facts]
+
+
 def _adopt(book: "Book", report: PositionReport, now_ns: int) -> list[Fact]:
     # A venue that does not tell the entry price must not leave the position unguarded.
     entry_px = report.entry_px_avg or report.mark_price
@@ -154,6 +204,7 @@ def _adopt(book: "Book", report: PositionReport, now_ns: int) -> list[Fact]:
         return [
             Mismatch(
                 instrument_id=report.instrument_id,
+                kind=MismatchKind.UNTRACKED,
                 ours=ZERO,
                 theirs=report.qty_signed,
                 action="found without any price: asking once more",

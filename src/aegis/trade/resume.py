@@ -19,9 +19,6 @@ from aegis.trade.book import Book
 from aegis.trade.facts import Fact
 from aegis.trade.restore import EntryEvents, resolve_entry, restore, restore_cut_entries
 
-LATE_ARRIVAL_S = 5.0
-"""Loop seconds in which an entry sent before the kill may still arrive: its recvWindow."""
-
 
 class Resumption:
     """Take up what earlier runs left, each venue once."""
@@ -33,12 +30,18 @@ class Resumption:
         book: Book,
         events: EntryEvents,
         supervisor: Supervisor,
+        late_arrival_s: float,
     ) -> None:
+        """
+        *late_arrival_s*: loop seconds in which an entry sent before the kill may still arrive, its
+        recvWindow.
+        """
         self._bus = bus
         self._clock = clock
         self._book = book
         self._events = events
         self._supervisor = supervisor
+        self._late_arrival_s = late_arrival_s
         self._left = OpenBook()
         self._installation = ""
         self._resumed: set[Venue] = set()
@@ -73,7 +76,7 @@ class Resumption:
                     request,
                     self._events,
                     is_settled=partial(book.is_entry_settled, request),
-                    late_arrival_s=LATE_ARRIVAL_S,
+                    late_arrival_s=self._late_arrival_s,
                 ),
             )
         return facts

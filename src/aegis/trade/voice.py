@@ -175,6 +175,7 @@ class TradeVoice:
                 ts_event=now,
                 ts_recv=now,
                 instrument_id=fact.instrument_id,
+                kind=fact.kind,
                 ours=fact.ours,
                 theirs=fact.theirs,
                 action=fact.action,

@@ -85,9 +85,11 @@ class DeskFaults:
             forgotten.append(spec.client_id)
             listeners = self.engine.parts.voice.listeners
             heard, listeners[:] = list(listeners), []
-            order = place(spec)
-            self.engine.cancel(order)
-            listeners[:] = heard
+            try:
+                order = place(spec)
+                self.engine.cancel(order)
+            finally:
+                listeners[:] = heard
             # The answer still says that it works.
             return attrs.evolve(order, status=EngineStatus.UNTRIGGERED)
 

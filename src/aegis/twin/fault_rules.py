@@ -169,6 +169,14 @@ class Wire:
             return self.change(match, lambda _: [], times=times)
         return self.change(match, lambda told: {**told, "result": {"list": []}}, times=times)
 
+    def hold(self, seconds: float) -> None:
+        """Let the newest answer, or the word that there is none, come *seconds* later."""
+        self._late_s = seconds
+
+    def add(self, rule: Rule) -> Rule:
+        """Add a fault made elsewhere."""
+        return self._add(rule)
+
     def _add(self, rule: Rule) -> Rule:
         self._rules.append(rule)
         return rule
@@ -252,6 +260,9 @@ class Frames:
         self._wire = wire
         self._rules: list[FrameRule] = []
         self._closes: list[tuple[str, Callable[[str], None]]] = []
+        self._sessions: list[StreamSession] = []
+        self.is_down = False
+        """No stream opens while this is set."""
         self.sent: list[tuple[str, str]] = []
         """Path and text of every message the bot sent on a stream."""
         face.open_stream = self._opened
@@ -259,6 +270,8 @@ class Frames:
     def _opened(
         self, target: str, *, send: Send, close: Callable[[str], None]
     ) -> StreamSession | None:
+        if self.is_down:
+            return None
         path = target.partition("?")[0]
         answers = path in ORDER_SOCKETS
 
@@ -276,11 +289,32 @@ class Frames:
         if session is None:
             return None
         self._closes.append((path, close))
+        self._sessions.append(session)
         return _Heard(session, lambda text: self.sent.append((path, text)))
 
     def cut(self, path: str) -> None:
         """End the newest stream whose path begins with *path*, from the venue's side."""
         next(close for each, close in reversed(self._closes) if each.startswith(path))("cut")
+
+    def cut_all(self, path: str = "") -> int:
+        """End every stream whose path begins with *path*; return how many there ever were."""
+        closes = [close for each, close in self._closes if each.startswith(path)]
+        for close in closes:
+            close("cut")
+        return len(closes)
+
+    def leave(self) -> None:
+        """Let the venue see that the client of all these streams is gone, and stand aside."""
+        for session in self._sessions:
+            session.on_closed()
+
+    def act_on(
+        self, test: Callable[[bytes], bool], act: Callable[[bytes, Send], None]
+    ) -> FrameRule:
+        """Hand frames that pass *test* to *act* with the way on."""
+        rule = FrameRule(test=test, act=act)
+        self._rules.append(rule)
+        return rule
 
     def drop(self, *marks: bytes) -> FrameRule:
         """Lose frames that hold one of *marks*."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aegis.core.errors import Refusal
-from aegis.model.events import AlertRaised, ProtectionFailed, SnapshotWanted
+from aegis.model.events import AlertRaised, KillSwitchPulled, ProtectionFailed, SnapshotWanted
 from aegis.model.intent import ClosePosition, PlaceProtection
 from aegis.model.order import OrderSide, OrderStatus, PositionSide, Purpose
 from aegis.model.position import CloseCause
@@ -236,3 +236,17 @@ def test_deadline_during_a_close_does_not_begin_another(make_exit_rig: MakeRig) 
 
     assert [CloseCause.MANUAL] == [c.cause for _, c in rig.of(ClosePosition)]
     assert [] == rig.told(ProtectionFailed)
+
+
+def test_no_position_is_no_trap(make_exit_rig: MakeRig) -> None:
+    """Closes refused because the venue knows of nothing open halt no entries elsewhere (R60)."""
+    rig = make_exit_rig()
+    rig.open()
+    ask(rig)
+    for _ in range(5):
+        last = rig.of(ClosePosition)[-1][0]
+        rig.complete(last, Refusal.NO_POSITION, "ReduceOnly is rejected")
+        rig.wait(6_000)
+
+    assert [] == rig.told(KillSwitchPulled)
+    assert rig.told(SnapshotWanted)

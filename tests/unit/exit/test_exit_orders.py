@@ -279,20 +279,6 @@ def test_stop_missing_from_a_snapshot_is_restored(make_exit_rig: MakeRig) -> Non
     assert 1 == len(rig.told(ProtectionLost))
 
 
-def test_stops_that_end_at_once_are_placed_at_the_steady_pace(make_exit_rig: MakeRig) -> None:
-    """A venue that accepts and expires every stop is asked 4 times a second, not in a storm."""
-    rig = make_exit_rig()
-    rig.open()
-    for _ in range(200):
-        for intent in rig.orders(Purpose.STOP_FLOOR):
-            if intent.intent_id in rig.actor.guarded()[0][0].pending:
-                rig.accept(intent)
-                rig.publish(rig.order(rig.request(intent), OrderStatus.EXPIRED))
-        rig.wait(10)
-
-    assert len(rig.orders(Purpose.STOP_FLOOR)) in {8, 9}
-
-
 def test_left_stop_of_the_other_side_is_no_cover(make_exit_rig: MakeRig) -> None:
     """A reduce-only BUY stop of an earlier short does not close a long (venues.md 5.1)."""
     rig = make_exit_rig()

@@ -11,7 +11,7 @@ from aegis.model.fill import Fill, FillOrigin, Liquidity
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.order import OrderRequest, OrderSide, OrderStatus, OrderType, PositionSide, Purpose
 from aegis.model.order_id import PositionIds
-from aegis.model.position import CloseCause, ProtectionPlan
+from aegis.model.position import CloseCause, MismatchKind, ProtectionPlan
 from aegis.trade.book import Book
 from aegis.trade.facts import (
     Advanced,
@@ -109,6 +109,11 @@ def held(qty: str, px: str | None = "100", mark: str | None = None) -> dict[Inst
         mark_price=None if mark is None else Decimal(mark),
     )
     return {BTC: row}
+
+
+def told(facts: list[Fact]) -> list[tuple[MismatchKind, float | None]]:
+    """Return kind and pause before the next question of each difference."""
+    return [(fact.kind, fact.again_s) for fact in facts if isinstance(fact, Mismatch)]
 
 
 def kinds(facts: list[Fact]) -> list[type]:
@@ -343,7 +348,8 @@ def test_an_unknown_position_is_adopted_at_once(qty: str, side: str) -> None:
     book = Book(new_position_id=PositionIds("test", 1).next)
     facts = book.reconcile(Venue.BINANCE, held(qty, "50"), 10)
 
-    assert [Opened] == kinds(facts)
+    assert [Mismatch, Opened] == kinds(facts)
+    assert [(MismatchKind.UNTRACKED, None)] == told(facts)
     position = book.positions[BTC]
     assert (side, Decimal(qty), Decimal(50)) == (
         position.side.value, position.qty_signed, position.entry_px_avg,
@@ -357,7 +363,8 @@ def test_a_position_without_an_entry_price_is_adopted_at_the_mark_or_asked_about
     book = Book(new_position_id=PositionIds("test", 1).next)
 
     assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, held("3", None), 10))
-    assert [Opened] == kinds(book.reconcile(Venue.BINANCE, held("3", None, "70"), 11))
+    facts = book.reconcile(Venue.BINANCE, held("3", None, "70"), 11)
+    assert [Mismatch, Opened] == kinds(facts)
     assert Decimal(70) == book.positions[BTC].entry_px_avg
 
 
@@ -368,7 +375,51 @@ def test_a_lasting_difference_ends_ours_and_adopts_theirs() -> None:
     facts = book.reconcile(Venue.BINANCE, held("-1"), 10 + VOTES_APART_NS)
 
     assert [Mismatch, Closed, Opened] == kinds(facts)
+    assert [(MismatchKind.SIDE, 1.0)] == told(facts)
     assert Decimal(-1) == book.positions[BTC].qty_signed
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({}, MismatchKind.PHANTOM),
+        (held("1"), MismatchKind.QTY),
+        (held("3"), MismatchKind.QTY),
+        (held("-2"), MismatchKind.SIDE),
+    ],
+)
+def test_each_difference_has_its_kind(row: dict[InstrumentId, Any], kind: MismatchKind) -> None:
+    """R88: phantom, quantity and side are told apart; an unknown one is UNTRACKED (above)."""
+    (fact,) = open_book().reconcile(Venue.BINANCE, row, 10, [BTC])
+
+    assert [kind] == [k for k, _ in told([fact])]
+
+
+def test_an_entry_price_that_differs_by_more_than_a_tick_is_told_once_and_ours_kept() -> None:
+    """R33, R88: both prices are said, nothing is changed, nobody is asked."""
+    book = open_book()
+    tick = Decimal("0.5")
+
+    def look(row: dict[InstrumentId, Any], known: Decimal | None = tick) -> list[Fact]:
+        return book.reconcile(Venue.BINANCE, row, 10, (), lambda _: known)
+
+    assert [] == look(held("2", "100.5"))
+    assert [] == look(held("2", None))
+    assert [] == look(held("2", "103"), None)
+    (fact,) = look(held("2", "103"))
+    assert [(MismatchKind.ENTRY_PRICE, None)] == told([fact])
+    assert isinstance(fact, Mismatch)
+    assert (Decimal(100), Decimal(103)) == (fact.ours, fact.theirs)
+    assert [] == look(held("2", "104"))
+    assert Decimal(100) == book.positions[BTC].entry_px_avg
+
+
+def test_an_entry_price_is_not_compared_while_the_entry_fills() -> None:
+    """R34: half an entry has half its price."""
+    book = book_with_entry()
+    book.on_fill(fill("a", "1"), 5)
+
+    assert [] == book.reconcile(Venue.BINANCE, held("1", "90"), 10, (), lambda _: Decimal(1))
 
 
 def test_an_entry_that_can_still_fill_is_left_alone() -> None:

@@ -34,6 +34,8 @@ from aegis.model.events.protection import (
     ProtectionDelayed,
     ProtectionFailed,
     ProtectionLost,
+    ProtectionMismatchFound,
+    ProtectionMismatchKind,
     ProtectionWanted,
 )
 from aegis.model.events.run import RunStarted, RunStopped, TaskFailed
@@ -137,6 +139,8 @@ __all__ = [
     "ProtectionDelayed",
     "ProtectionFailed",
     "ProtectionLost",
+    "ProtectionMismatchFound",
+    "ProtectionMismatchKind",
     # safety
     "EntriesHalted",
     "EntriesResumed",

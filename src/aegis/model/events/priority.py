@@ -8,6 +8,7 @@ from aegis.model.events.protection import (
     ProtectionDelayed,
     ProtectionFailed,
     ProtectionLost,
+    ProtectionMismatchFound,
     ProtectionWanted,
 )
 from aegis.model.events.run import RunStarted, RunStopped
@@ -48,6 +49,7 @@ PRIORITY_EVENTS: tuple[type[Event], ...] = (
     ProtectionDelayed,
     ProtectionFailed,
     ProtectionLost,
+    ProtectionMismatchFound,
     FundingReported,
     EntriesHalted,
     EntriesResumed,

@@ -1,5 +1,6 @@
 """What exit wants a position protected with, and what the venue is seen to have working."""
 
+import enum
 from decimal import Decimal
 
 import attrs
@@ -86,3 +87,25 @@ class ProtectionLost(Event):
     position_id: str
     instrument_id: InstrumentId
     reason: str
+
+
+class ProtectionMismatchKind(enum.StrEnum):
+    """What is wrong with an order of ours that should protect a position (R48, R62)."""
+
+    ORPHAN = "ORPHAN"
+    """It rests where no position is open."""
+    DUPLICATE_STOP = "DUPLICATE_STOP"
+    """A stop beside the one that counts, and none that was on its way to be replaced."""
+    STRAY_TARGET = "STRAY_TARGET"
+    """A rung that the ladder does not have, or has twice."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ProtectionMismatchFound(Event):
+    """An order of ours rests that nothing needs; *action* is what is done about it."""
+
+    kind: ProtectionMismatchKind
+    position_id: str
+    instrument_id: InstrumentId
+    client_order_id: str
+    action: str

@@ -8,7 +8,7 @@ from aegis.core.event import Event
 from aegis.model.fill import Fill
 from aegis.model.instrument import InstrumentId
 from aegis.model.order import OrderRequest, OrderStatus
-from aegis.model.position import CloseCause, PositionView
+from aegis.model.position import CloseCause, MismatchKind, PositionView
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -99,9 +99,15 @@ class PositionClosed(Event):
 
 @attrs.frozen(slots=True, kw_only=True)
 class PositionMismatchFound(Event):
-    """Our book and the venue differ; what was done about it."""
+    """
+    Our book and the venue differ; what was done about it.
+
+    *ours* and *theirs*: signed quantities; of ENTRY_PRICE average entry prices, quote per base.
+    *kind* None: written before there were kinds.
+    """
 
     instrument_id: InstrumentId
     ours: Decimal
     theirs: Decimal
     action: str
+    kind: MismatchKind | None = None

@@ -186,6 +186,9 @@ class BinanceGateway:
             VenueError: the snapshot failed.
 
         """
+        if await self._streams.renew_user():
+            # A start that failed half-way begins anew.
+            self._account.resync.forget_opened()
         self._market.start(sink)
         self._streams.start_user()
         self._orders.start()

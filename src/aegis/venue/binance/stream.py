@@ -85,7 +85,8 @@ class BinanceStreams:
         self._requests = 0
         self._acks: dict[str, asyncio.Future[Ack]] = {}
         self._renewing: asyncio.Task[None] | None = None
-        self._user = self._stream(USER_STREAM, self._user_url, on_user_frame, _nothing, None)
+        self._on_user_frame = on_user_frame
+        self._user = self._user_stream()
         self._public = self._stream(
             PUBLIC_STREAM,
             self._public_url,
@@ -105,6 +106,19 @@ class BinanceStreams:
     def user(self) -> ManagedStream:
         """Return the account's stream."""
         return self._user
+
+    def _user_stream(self) -> ManagedStream:
+        return self._stream(USER_STREAM, self._user_url, self._on_user_frame, _nothing, None)
+
+    async def renew_user(self) -> bool:
+        """Close an account's stream that was started, to start another; say whether it was."""
+        if self._renewing is None:
+            return False
+        self._renewing.cancel()
+        self._renewing = None
+        await self._user.stop()
+        self._user = self._user_stream()
+        return True
 
     def start_user(self) -> None:
         """Start the account's stream and the renewal of its key."""

@@ -32,6 +32,7 @@ from aegis.ops.probes import (
 )
 from aegis.ops.summary import print_summary
 from aegis.ops.tally import Tally
+from aegis.safety.decide import VenueState
 from aegis.twin.boot import Twin
 
 log = room_logger("ops")
@@ -189,7 +190,7 @@ class Watch:
                     equity=state.equity,
                     day_start_equity=state.day_start_equity,
                     day_locked=state.day_locked,
-                    halt_reasons=halts,
+                    halt_reasons=(*halts, *_held_here(state)),
                 )
             )
         return rows
@@ -285,6 +286,16 @@ class Watch:
         if now is None or before is None:
             return None
         return {venue: amount - before[venue] for venue, amount in now.items()}
+
+
+def _held_here(state: VenueState) -> list[str]:
+    """Return why a venue's entries wait besides a halt: not ready, or its account in doubt."""
+    held = [] if state.protected else ["not ready: what was found there is not protected yet"]
+    if state.account_doubt:
+        held.append(f"account in doubt: {state.account_doubt}")
+    if state.second_leg:
+        held.append(state.second_leg)
+    return held
 
 
 def _rank(ordered: Sequence[int], percent: int) -> int | None:

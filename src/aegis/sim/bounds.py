@@ -29,6 +29,8 @@ WATCHDOG_S: Final = 7.0
 SILENCE_FOUND_S: Final = 30.0
 LATE_MAX_S: Final = 2.0
 """The plan delays no frame longer."""
+START_S_MAX: Final = 60
+"""So long may a process take from its start to its first look at a venue."""
 BEFORE_S: Final = 20.0
 """Strikes so long before a span still shape it: an entry's answer, a queue that waits."""
 
@@ -109,17 +111,22 @@ def _spans(evidence: Evidence) -> Iterator[Span]:
 
 
 def starts_of(evidence: Evidence, venue: str) -> list[Window]:
-    """Return from each death until the next process has looked at *venue*, or is dead again."""
+    """
+    Return from each death until the next process has looked at *venue*, or is dead again.
+
+    At most START_S_MAX after it was started: a start that cannot look is no excuse for ever.
+    """
     looks = [
         event.ts_recv
         for event in evidence.events(SnapshotReported)
         if event.reason == "start" and name_of(event.snapshot.venue) == venue
     ]
     windows = []
-    for number, (died_ns, _) in enumerate(evidence.log.dead):
+    for number, (died_ns, back_ns) in enumerate(evidence.log.dead):
         coming = [look for look in looks if look > died_ns]
         later = [each for each, _ in evidence.log.dead[number + 1 :]]
-        windows.append((died_ns, min([*coming, *later, evidence.end_ns])))
+        latest = back_ns + START_S_MAX * NS_PER_S
+        windows.append((died_ns, min([*coming, *later, latest, evidence.end_ns])))
     return windows
 
 

@@ -20,8 +20,18 @@ run: $(VENV)/.ready  ## paper mode on the twin; more flags with ARGS="--speed ma
 twin: $(VENV)/.ready  ## an exchange in a box on loopback
 	@$(BIN)/python -m aegis twin $(ARGS)
 
-test: $(VENV)/.ready  ## the tests
+SIMULATED := tests/simulation tests/scenarios
+
+test: $(VENV)/.ready  ## the tests, simulations beside the others; ARGS="tests/unit" for some
+ifeq ($(strip $(ARGS)),)
+	@log=$$(mktemp); \
+	$(BIN)/python -m pytest $(SIMULATED) >$$log 2>&1 & simulated=$$!; \
+	$(BIN)/python -m pytest $(SIMULATED:%=--ignore=%); others=$$?; \
+	wait $$simulated; failed=$$?; cat $$log; rm -f $$log; \
+	test $$others -eq 0 && test $$failed -eq 0
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: $(VENV)/.ready  ## types, lint, import contracts, house rules
 	$(BIN)/ruff check .

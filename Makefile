@@ -3,9 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-SEEDS ?= 20
+SEEDS ?=
 
-.PHONY: run twin test check bench sim soak kill-test clean lock
+.PHONY: run twin test check bench sim sim-mutants sim-crash soak kill-test clean lock
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "aegis needs Python 3.11 or newer, this is " + sys.version.split()[0])'
@@ -43,8 +43,14 @@ check: $(VENV)/.ready  ## types, lint, import contracts, house rules
 bench: $(VENV)/.ready  ## speed as ratios, measured side by side
 	@$(BIN)/python -m bench $(ARGS)
 
-sim: $(VENV)/.ready  ## the whole bot under drawn faults, judged by the exchange's books; SEEDS=200
-	@$(BIN)/python -m aegis sim --seeds $(SEEDS) $(ARGS)
+sim: $(VENV)/.ready  ## the whole bot under drawn faults, judged by the exchange's books; SEEDS=200, ARGS="--hours 6"
+	@$(BIN)/python -m aegis sim $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+sim-crash: $(VENV)/.ready  ## kill the bot at every step of its scenarios, start it again, judge
+	@$(BIN)/python -m aegis sim-crash $(ARGS)
+
+sim-mutants: $(VENV)/.ready  ## planted bugs, each of which the simulation must find; ARGS="retry_buys_twice"
+	@$(BIN)/python scripts/sim_mutants.py $(ARGS)
 
 soak: $(VENV)/.ready  ## bot and twin as processes, a broken connection every 20 s; ARGS="--minutes 30"
 	@$(BIN)/python -m soak $(ARGS)

@@ -96,22 +96,6 @@ def sections() -> list[tuple[str, list[str]]]:
     return found
 
 
-def ordered_pairs() -> list[tuple[str, str]]:
-    """Return the pairs of knobs of which the first must be below the second."""
-    tree = ast.parse(inspect.getsource(rules))
-    body = next(
-        n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "_check_together"
-    )
-    known = {attribute.name for attribute in attrs.fields(AegisConfig)}
-    pairs: list[tuple[str, str]] = []
-    for node in ast.walk(body):
-        if isinstance(node, ast.Tuple) and len(node.elts) == 2:
-            names = [e.value for e in node.elts if isinstance(e, ast.Constant)]
-            if len(names) == 2 and names[0] in known and names[1] in known:
-                pairs.append((str(names[0]), str(names[1])))
-    return [pair for pair in pairs if pair != ("binance_url", "bybit_url") and "url" not in pair[0]]
-
-
 def value_text(value: object) -> str:
     """Return a value as one would type it."""
     if isinstance(value, tuple):
@@ -160,7 +144,7 @@ def page() -> str:
             "",
         ]
         parts.append("\n".join(table))
-    pairs = ", ".join(f"`{low}` < `{high}`" for low, high in ordered_pairs())
+    pairs = ", ".join(f"`{low}` < `{high}`" for low, high in rules.RISING_PAIRS)
     secrets = _list(f"`{name}`" for name in SECRET_NAMES)
     parts.append(TAIL.format(pairs=pairs, prefix=ENV_PREFIX, secrets=secrets))
     return "\n".join(parts)

@@ -44,6 +44,7 @@ def test_a_close_by_hand_under_a_kill_switch(cli: "Cli") -> None:
     found = bot.wait_for(PROTECTED)
     venue, symbol = found.group(1), found.group(2)
     killed = cli.run_here("kill", "--operator", "ann", "--reason", "news")
+    assert "kill; it runs and takes it at once" in killed.out
     assert 0 == killed.code, killed.err
     _ = bot.wait_for("KILL SWITCH pulled by ann")
     closed = close(cli, symbol, venue.lower())
@@ -129,6 +130,36 @@ def test_each_refusal_of_a_close_is_one_plain_line(
     assert 2 == cli.run_here("health").code
 
 
+def test_a_kill_that_no_bot_takes_now_says_so(cli: "Cli") -> None:
+    """It waits for the next start; whoever asked in a hurry must know that none runs (R73)."""
+    (cli.folder / "state").mkdir()
+    ended = cli.run_here("kill", "--reason", "news")
+    assert 0 == ended.code, ended.err
+    assert "kill; none is seen running there, the next start takes it" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("args", "missing"),
+    [
+        (("kill",), ["--reason"]),
+        (("resume",), ["--reason"]),
+        (("close", "BTCUSDT"), ["--venue", "--reason"]),
+        (("close", "BTCUSDT", "--venue", "bybit"), ["--reason"]),
+    ],
+    ids=" ".join,
+)
+def test_a_flag_that_is_missing_is_named_with_an_example(
+    cli: "Cli", args: tuple[str, ...], missing: list[str]
+) -> None:
+    """In a hurry a line to copy is worth more than a box of usage; all at once (R83)."""
+    ended = cli.run_here(*args)
+    assert 2 == ended.code
+    assert missing == [line.split()[1] for line in ended.problems]
+    for line in ended.problems:
+        assert f"python -m aegis {' '.join(args[:2])} " in line
+        assert line.endswith('--reason "news at 14:00"')
+
+
 def test_a_close_that_the_bot_cannot_do_says_why(cli: "Cli") -> None:
     """No position there: code 1; an unknown venue or an empty reason: code 2 (R63)."""
     bot = cli.start("--speed", "60", env=ENABLED)
@@ -153,6 +184,10 @@ def test_health_of_a_running_bot(cli: "Cli") -> None:
     assert 0 == well.code, well.out + well.err
     assert well.out.startswith("well: ")
     assert re.search(r"run \w{4}-1: \d+ positions, \d+ of them protected", well.out)
+    _ = bot.wait_for(r"BINANCE +FEED market connected")
+    _ = bot.wait_for(r"HEARTBEAT")
+    now = cli.run_here("health").out
+    assert re.search(r"^BINANCE connected, 4 streams; last frame \d\.\d s ago$", now, re.MULTILINE)
     assert 2 == cli.run_here("health", "--live").code
     assert 0 == bot.end(signal.SIGTERM).code
     gone = cli.run_here("health")

@@ -99,6 +99,10 @@ def test_a_bot_trades_on_a_twin_of_another_process(cli: "Cli", twin: TwinProcess
     rows = re.findall(r"(binance|bybit) +[|│] +(\d+) +[|│] +(\d+)", told.out)
     assert {"binance", "bybit"} == {name for name, _, _ in rows}
     assert all(count == protected for _, count, protected in rows)
+    # Nobody's ledger is at hand here: the venue's own lists are asked (R77).
+    assert ["BINANCE", "BYBIT"] == re.findall(r"income (BINANCE|BYBIT) +[|│] ours ", ended.out)
+    assert 2 == ended.out.count("the venue lists")
+    assert 2 == ended.out.count("agree")
 
 
 def test_a_twin_that_dies_is_told_and_the_bot_goes_on(cli: "Cli", twin: TwinProcess) -> None:
@@ -109,6 +113,10 @@ def test_a_twin_that_dies_is_told_and_the_bot_goes_on(cli: "Cli", twin: TwinProc
     _ = twin.process.end(signal.SIGKILL)
     _ = bot.wait_for(r"FEED \w+ broke")
     _ = bot.wait_for(r"HEARTBEAT")
+    told = cli.run_here("health").out
+    for venue in ("BINANCE", "BYBIT"):
+        # Once connected is not connected; the order socket may be all that was open by then.
+        assert re.search(rf"{venue} NOT connected: .* DOWN of \d streams; (last|no) frame", told)
     ended = bot.end(signal.SIGINT)
     assert 0 == ended.code, ended.err
     assert "Traceback" not in ended.err

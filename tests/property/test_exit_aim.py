@@ -5,18 +5,20 @@ from decimal import Decimal
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.property.exit_shapes import (
+    BOUND,
+    ORDERS,
+    SIDES,
+    TICK,
+    NaiveVenue,
+    position_of,
+    rules_of,
+)
 
 from aegis.exit.aim import NOTHING_AIMED, aimed, is_tighter
 from aegis.exit.decide import (
     Action,
-    Cancel,
     Desired,
-    PlaceRung,
-    PlaceStop,
-    PlaceTarget,
-    Resting,
-    SetBoth,
-    TakeRung,
     covered_qty,
     effective_stop,
     stops_of,
@@ -33,42 +35,12 @@ from aegis.exit.trail import (
     is_passed,
     wished_stop,
 )
-from aegis.model.account import Capabilities, ProtectionRole
-from aegis.model.instrument import Instrument, Venue, instrument_id
 from aegis.model.money import ZERO
-from aegis.model.order import OrderStatus, PositionSide, Purpose
+from aegis.model.order import PositionSide, Purpose
 from aegis.model.position import CloseCause, PositionView
 
-BTC = instrument_id("BTCUSDT", Venue.BINANCE)
 LONG, SHORT = PositionSide.LONG, PositionSide.SHORT
-TICK = Decimal("0.1")
-RULES = Instrument(
-    instrument_id=BTC,
-    tick_size=TICK,
-    qty_step=Decimal("0.001"),
-    qty_min=Decimal("0.001"),
-    qty_max=None,
-    market_qty_max=None,
-    notional_min=None,
-    leverage_max=50,
-    maint_margin_rate=ZERO,
-    taker_fee_rate=Decimal("0.0005"),
-    maker_fee_rate=ZERO,
-    funding_interval_ns=1,
-)
-ORDERS = Capabilities(
-    attached_protection=False,
-    position_protection=False,
-    close_position_orders=True,
-    child_orders_unnamed=False,
-)
-BOUND = Capabilities(
-    attached_protection=True,
-    position_protection=True,
-    close_position_orders=False,
-    child_orders_unnamed=True,
-)
-SIDES = st.sampled_from(PositionSide)
+RULES = rules_of(taker_fee_rate=Decimal("0.0005"))
 TRAILS = st.builds(
     TrailRules,
     start_r=st.decimals("0.1", "3", places=2),
@@ -203,23 +175,7 @@ def ladders(draw: st.DrawFn) -> tuple[Step, ...]:
 
 def view(side: PositionSide, opened: Decimal, qty: Decimal) -> PositionView:
     """Return a position of which *qty* is left."""
-    return PositionView(
-        position_id="ab12-1-1",
-        instrument_id=BTC,
-        side=side,
-        qty=qty,
-        qty_opened=opened,
-        entry_px_avg=ENTRY,
-        first_fill_px=ENTRY,
-        plan=None,
-        leverage=1,
-        realized_pnl=ZERO,
-        fees=ZERO,
-        funding=ZERO,
-        opened_ns=0,
-        adopted=False,
-        trace_id="t",
-    )
+    return position_of(side, ENTRY, qty, opened=opened)
 
 
 @given(side=SIDES, steps=ladders(), thousandths=st.integers(1, 5000), closed=st.integers(0, 5000))
@@ -264,56 +220,6 @@ def test_aim_never_loosens(side: PositionSide, prices: list[Decimal]) -> None:
         stop = after
 
 
-class TwinOfOrders:
-    """The least a venue does: rests what it is asked, one floor, one target, pairs in place."""
-
-    def __init__(self, position: PositionView, *, bound: bool) -> None:
-        self.position = position
-        self.bound = bound
-        self.resting: list[Resting] = []
-        self._count = 0
-
-    def _order(
-        self, role: ProtectionRole, price: Decimal, qty: Decimal | None, purpose: Purpose | None
-    ) -> Resting:
-        self._count += 1
-        return Resting(
-            key=f"{purpose.value if purpose else role.value}{self._count}",
-            role=role,
-            side=self.position.side.exit_side,
-            trigger_price=price,
-            qty=qty,
-            status=OrderStatus.ACCEPTED,
-            position_bound=purpose is None,
-            purpose=purpose,
-            installation="ab12" if purpose else "",
-        )
-
-    def do(self, action: Action) -> None:
-        """Do *action*, or fail as the venue would."""
-        stop, target = ProtectionRole.STOP, ProtectionRole.TARGET
-        match action:
-            case PlaceStop(price=price, qty=None):
-                assert not [r for r in self.resting if r.role is stop and r.qty is None], "-4130"
-                self.resting.append(self._order(stop, price, None, Purpose.STOP_FLOOR))
-            case PlaceStop(price=price, qty=qty):
-                self.resting.append(self._order(stop, price, qty, Purpose.STOP_TRAIL))
-            case PlaceTarget(price=price):
-                assert not targets_of(self.resting), "-4130"
-                self.resting.append(self._order(target, price, None, Purpose.TARGET))
-            case PlaceRung(price=price, qty=qty):
-                self.resting.append(self._order(target, price, qty, Purpose.RUNG))
-            case TakeRung():
-                raise AssertionError("nothing is due here")
-            case SetBoth(stop_price=stop_price, target_price=target_price):
-                self.resting[:] = [r for r in self.resting if not r.position_bound]
-                self.resting.append(self._order(stop, stop_price, None, None))
-                self.resting.append(self._order(target, target_price, None, None))
-            case Cancel(key=key):
-                assert [r for r in self.resting if r.key == key], "-2011"
-                self.resting[:] = [r for r in self.resting if r.key != key]
-
-
 @given(side=SIDES, bound=st.booleans(), data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_hundred_moves_and_resizes_leave_one_stop(
@@ -327,13 +233,12 @@ def test_hundred_moves_and_resizes_leave_one_stop(
     """
     opened = Decimal(1)
     steps = tuple(Step(r=Decimal(r), fraction=Decimal("0.1")) for r in (1, 2, 3, 4))
-    venue = TwinOfOrders(view(side, opened, opened), bound=bound)
+    venue, position = NaiveVenue(side), view(side, opened, opened)
     aim, capabilities = NOTHING_AIMED, BOUND if bound else ORDERS
     stop_px = ENTRY - 20 * side.sign
     plan = Desired(stop_price=stop_px, target_price=ENTRY + 100 * side.sign, basis="plan")
     moves = data.draw(st.lists(st.integers(0, 9), min_size=100, max_size=100))
     for move in moves:
-        position = venue.position
         rungs = rungs_left(steps, position, measure(side), RULES)
         if move == 0 and rungs:
             # A rung fires: its order goes and the position shrinks.
@@ -341,7 +246,7 @@ def test_hundred_moves_and_resizes_leave_one_stop(
             nearest = [r for r in fired if r.trigger_price == rungs[0].price]
             if nearest:
                 venue.resting.remove(nearest[0])
-                venue.position = position = view(side, opened, position.qty - rungs[0].qty)
+                position = view(side, opened, position.qty - rungs[0].qty)
                 rungs = rungs_left(steps, position, measure(side), RULES)
         stop_px += TICK * move * side.sign / 2
         aim = attrs.evolve(

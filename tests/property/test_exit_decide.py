@@ -5,17 +5,12 @@ from decimal import Decimal
 import attrs
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from tests.property.exit_shapes import BOUND, ORDERS, SIDES, NaiveVenue, position_of, rules_of
 
 from aegis.exit.decide import (
     Action,
-    Cancel,
     Desired,
-    PlaceRung,
-    PlaceStop,
-    PlaceTarget,
     Resting,
-    SetBoth,
-    TakeRung,
     covered_qty,
     default_plan,
     desired_protection,
@@ -26,68 +21,11 @@ from aegis.exit.decide import (
     working,
 )
 from aegis.exit.plan import plan_actions
-from aegis.model.account import Capabilities, ProtectionRole
-from aegis.model.instrument import Instrument, Venue, instrument_id
-from aegis.model.money import ZERO
-from aegis.model.order import OrderStatus, PositionSide, Purpose
-from aegis.model.position import PositionView, ProtectionPlan
+from aegis.model.account import ProtectionRole
+from aegis.model.order import OrderStatus, PositionSide
+from aegis.model.position import ProtectionPlan
 
-BTC = instrument_id("BTCUSDT", Venue.BINANCE)
-ORDERS = Capabilities(
-    attached_protection=False,
-    position_protection=False,
-    close_position_orders=True,
-    child_orders_unnamed=False,
-)
-BOUND = Capabilities(
-    attached_protection=True,
-    position_protection=True,
-    close_position_orders=False,
-    child_orders_unnamed=True,
-)
 TICKS = st.sampled_from([Decimal(t) for t in ("0.0001", "0.01", "0.05", "0.1", "1", "5")])
-SIDES = st.sampled_from(PositionSide)
-
-
-def rules(tick: Decimal) -> Instrument:
-    """Return an instrument with that tick, step 0.001."""
-    return Instrument(
-        instrument_id=BTC,
-        tick_size=tick,
-        qty_step=Decimal("0.001"),
-        qty_min=Decimal("0.001"),
-        qty_max=None,
-        market_qty_max=None,
-        notional_min=None,
-        leverage_max=50,
-        maint_margin_rate=ZERO,
-        taker_fee_rate=ZERO,
-        maker_fee_rate=ZERO,
-        funding_interval_ns=1,
-    )
-
-
-def view(
-    side: PositionSide, first_px: Decimal, entry_px: Decimal, qty: Decimal = Decimal(1)
-) -> PositionView:
-    """Return a position with those prices."""
-    return PositionView(
-        position_id="ab12-1-1",
-        instrument_id=BTC,
-        side=side,
-        qty=qty,
-        qty_opened=max(qty, Decimal(1)),
-        entry_px_avg=entry_px,
-        first_fill_px=first_px,
-        plan=None,
-        leverage=1,
-        realized_pnl=ZERO,
-        fees=ZERO,
-        funding=ZERO,
-        opened_ns=0,
-        adopted=False,
-        trace_id="t",
-    )
 
 
 @given(
@@ -110,7 +48,9 @@ def test_levels_straddle_the_entry_on_the_grid_and_never_risk_more(
     """Stop and target lie on their sides, on the grid, and rounding never adds risk (R47)."""
     entry = entry_ticks * tick
     plan = ProtectionPlan(stop_distance=stop_ticks * tick, target_distance=target_ticks * tick)
-    desired = desired_protection(view(side, entry, entry), plan, rules(tick), entry_done=entry_done)
+    desired = desired_protection(
+        position_of(side, entry), plan, rules_of(tick), entry_done=entry_done
+    )
     assert desired is not None
     loss = (entry - desired.stop_price) * side.sign
     gain = (desired.target_price - entry) * side.sign
@@ -145,7 +85,7 @@ def test_levels_scale_with_the_price(
         entry, distance = entry_ticks * tick * unit, distance_ticks * tick * unit
         plan = ProtectionPlan(stop_distance=distance, target_distance=2 * distance)
         desired = desired_protection(
-            view(side, entry, entry), plan, rules(tick * unit), entry_done=True
+            position_of(side, entry), plan, rules_of(tick * unit), entry_done=True
         )
         assert desired is not None
         return desired.stop_price, desired.target_price
@@ -172,52 +112,6 @@ def test_default_plan_stays_before_liquidation(
     assert plan.stop_distance <= entry * Decimal(repr(pct)) / 100
 
 
-def venue_place(
-    resting: list[Resting], action: Action, position: PositionView, number: int
-) -> None:
-    """Do *action* as a venue would: one floor and one target at most, pairs amended in place."""
-
-    def order(
-        key: str,
-        role: ProtectionRole,
-        price: Decimal,
-        qty: Decimal | None,
-        purpose: Purpose | None,
-        bound: bool = False,
-    ) -> Resting:
-        return Resting(
-            key=key,
-            role=role,
-            side=position.side.exit_side,
-            trigger_price=price,
-            qty=qty,
-            status=OrderStatus.ACCEPTED,
-            position_bound=bound,
-            purpose=purpose,
-            installation="" if bound else "ab12",
-        )
-
-    stop, target = ProtectionRole.STOP, ProtectionRole.TARGET
-    match action:
-        case PlaceStop(price=price, qty=None):
-            assert not [r for r in resting if r.role is stop and r.qty is None], "-4130"
-            resting.append(order(f"SF{number}", stop, price, None, Purpose.STOP_FLOOR))
-        case PlaceStop(price=price, qty=qty):
-            resting.append(order(f"SM{number}", stop, price, qty, Purpose.STOP_MOVING))
-        case PlaceRung() | TakeRung():
-            raise AssertionError("no ladder here")
-        case PlaceTarget(price=price):
-            assert not working(resting, target), "-4130"
-            resting.append(order(f"TP{number}", target, price, None, Purpose.TARGET))
-        case SetBoth(stop_price=stop_price, target_price=target_price):
-            resting[:] = [r for r in resting if not r.position_bound]
-            resting.append(order("S", stop, stop_price, None, None, bound=True))
-            resting.append(order("T", target, target_price, None, None, bound=True))
-        case Cancel(key=key):
-            assert [r for r in resting if r.key == key], "-2011"
-            resting[:] = [r for r in resting if r.key != key]
-
-
 @st.composite
 def lives(draw: st.DrawFn) -> list[tuple[Decimal, Decimal, bool]]:
     """Return states of one position: quantity, VWAP, whether the entry is done; done stays done."""
@@ -238,11 +132,11 @@ def test_cover_never_drops_and_the_plan_comes_to_rest(
     At rest a second call asks for nothing, one stop is effective and at most one floor is beneath.
     """
     plan = ProtectionPlan(stop_distance=Decimal(2), target_distance=Decimal(4))
-    resting: list[Resting] = []
-    instrument, number = rules(Decimal("0.1")), 0
+    venue, instrument = NaiveVenue(side), rules_of()
+    resting = venue.resting
     capabilities = BOUND if bound else ORDERS
     for qty, entry_px, done in life:
-        position = view(side, Decimal(100), entry_px, qty)
+        position = position_of(side, entry_px, qty, first_px=Decimal(100))
         desired = desired_protection(position, plan, instrument, entry_done=done)
         assert desired is not None
         actions: tuple[Action, ...] = ()
@@ -258,9 +152,8 @@ def test_cover_never_drops_and_the_plan_comes_to_rest(
             assert len(actions) == len({kind_of(a) for a in actions})
             for action in data.draw(st.permutations(actions)):
                 before = covered_qty(position, resting)
-                number += 1
                 if attempt > 3 or data.draw(st.booleans()):
-                    venue_place(resting, action, position, number)
+                    venue.do(action)
                 assert covered_qty(position, resting) >= before
         assert () == actions
         assert qty == covered_qty(position, resting)
@@ -286,7 +179,7 @@ def test_found_stop_is_kept_only_if_it_can_save_the_whole(
     side: PositionSide, stop_at: Decimal, liquidation_at: Decimal, qty: Decimal | None
 ) -> None:
     """What is kept covers everything and fires before liquidation; else ours is wanted (R88)."""
-    position = attrs.evolve(view(side, Decimal(100), Decimal(100)), adopted=True)
+    position = attrs.evolve(position_of(side, Decimal(100)), adopted=True)
     found = Resting(
         key="web_1",
         role=ProtectionRole.STOP,

@@ -9,7 +9,6 @@ on the same state directory.
 """
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -43,7 +42,8 @@ from aegis.twin.bybit.face import BybitFace
 from aegis.twin.desk_faults import DeskFaults
 from aegis.twin.engine.api import EngineOrder, EngineStatus
 from aegis.twin.engine.engine import TwinEngine
-from aegis.twin.fault_rules import Frames, SlowOffload, Wire
+from aegis.twin.fault_rules import SlowOffload, Wire
+from aegis.twin.frame_rules import Frames
 from aegis.twin.tape.model import MINUTE_NS
 from aegis.twin.tape.scripted import scripted_tape
 from aegis.venue.sdk_clock import restore_sdk_clocks
@@ -304,6 +304,7 @@ def _inputs(state_dir: Path, settings: Mapping[str, object]) -> RunInputs:
         state_dir=state_dir,
         installation=lambda: "test",
         seed=resolved.config.paper_seed,
+        takes_signals=False,
     )
 
 
@@ -327,6 +328,7 @@ def play(
     market = _market(prices or {s: (p,) for s, p in START_PRICES.items()}, venues)
     worlds: list[World] = []
     failures: list[BaseException] = []
+    played: list[World] = []
 
     def make_twin(
         market: Market, config: AegisConfig, clock: Clock, speed: float | None, start_ns: int
@@ -346,6 +348,7 @@ def play(
             await scenario(world)
         except Exception as error:  # noqa: BLE001 - raised again when the run is over
             failures.append(error)
+        played.append(world)
         world.bot._on_fatal("the scenario is over", 0)
 
     def watch(bot: Bot, twin: Twin, label: str, mode: Mode) -> Watch:
@@ -365,6 +368,7 @@ def play(
     if failures:
         raise failures[0]
     assert code in {0, None}, f"exit code was {code}"
+    assert played or code is None, "the run ended before its scenario did"
     return worlds[0]
 
 
@@ -374,7 +378,7 @@ def _run(main: Any) -> int | None:
         code: int = loop.run_until_complete(main)
     except BaseException as error:
         # Kept as it is: closing it would run what a crash leaves undone.
-        _graves.append(loop)
+        _graves.append((loop, *asyncio.all_tasks(loop)))
         if isinstance(error, _Crashed):
             return None
         raise
@@ -386,13 +390,10 @@ def _run(main: Any) -> int | None:
 
 @contextmanager
 def _process_state() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         restore_sdk_clocks()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 Play = Callable[..., World]

@@ -30,6 +30,8 @@ from aegis.twin.engine.api import EngineStatus, OrderSpec
 if TYPE_CHECKING:
     from tests.scenarios.conftest import Play, World
 
+AFTER_THE_FILL = {"stop_before_entry": False}
+"""What protects after the fill is tried here; the stop before it has scenarios of its own."""
 both_venues = pytest.mark.parametrize("venue", VENUE_NAMES)
 both_ways = pytest.mark.parametrize("way", ["ws", "rest"])
 USER_PATH: Final[dict[VenueName, str]] = {"binance": "/private", "bybit": "/v5/private"}
@@ -80,7 +82,11 @@ def test_scenario_16_rollback_doubles_the_position(
             rule.end()
         await asyncio.sleep(30)
 
-    world = play(tmp_path, scenario, settings={"order_entry": way, "reconcile_interval_s": 5.0})
+    world = play(
+        tmp_path,
+        scenario,
+        settings=AFTER_THE_FILL | {"order_entry": way, "reconcile_interval_s": 5.0},
+    )
 
     assert [] == is_kept(world, venue)
     assert [] == canceled_by_request(world, venue)
@@ -177,7 +183,11 @@ def test_scenario_17_success_judged_failure(
         await asyncio.sleep(20)
         assert rule.hits
 
-    world = play(tmp_path, scenario, settings={"order_entry": way, "reconcile_interval_s": 5.0})
+    world = play(
+        tmp_path,
+        scenario,
+        settings=AFTER_THE_FILL | {"order_entry": way, "reconcile_interval_s": 5.0},
+    )
 
     assert [] == is_kept(world, venue)
     assert 1 == len(world.of(EntryCompleted))
@@ -228,7 +238,7 @@ def test_scenario_25_cleaner_kills_protection(
         await asyncio.sleep(30)
         assert rule.hits
 
-    world = play(tmp_path, scenario, settings={"reconcile_interval_s": 5.0})
+    world = play(tmp_path, scenario, settings=AFTER_THE_FILL | {"reconcile_interval_s": 5.0})
 
     assert [] == is_kept(world, venue)
     assert [] == canceled_by_request(world, venue)

@@ -106,6 +106,31 @@ def test_a_phantom_is_ended(play: "Play", tmp_path: Path, venue: VenueName) -> N
 
 
 @both_venues
+def test_lists_that_are_empty_for_long_take_no_living_stop_away(
+    play: "Play", tmp_path: Path, venue: VenueName
+) -> None:
+    """R62, R88: positions come empty for two minutes; no fill said flat, so the stop stays."""
+
+    async def scenario(world: "World") -> None:
+        await world.ready()
+        await world.open(venue)
+        empty = world.wire[venue].empty("positions")
+        for _ in range(120):
+            await asyncio.sleep(1)
+            assert is_protected(world, venue)
+        empty.end()
+        await asyncio.sleep(15)
+        assert is_protected(world, venue)
+
+    world = play(tmp_path, scenario, settings=QUICK)
+
+    assert 1 == len(world.stops(venue))
+    assert world.gap_ms(venue) < 100
+    assert [True] == [e.position.adopted for e in world.of(PositionOpened)][1:]
+    assert [] == world.faults_of_code()
+
+
+@both_venues
 @pytest.mark.parametrize(
     ("share", "kind"), [("0.5", MismatchKind.QTY), ("-2", MismatchKind.SIDE)], ids=["qty", "side"]
 )

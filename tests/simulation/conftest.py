@@ -1,7 +1,7 @@
 """A whole run in process: the app on the virtual loop against its twin, and what came of it."""
 
-import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,7 +19,7 @@ from aegis.app.watch import Watch
 from aegis.core.clock import NS_PER_S, Clock, parse_utc
 from aegis.core.event import Event, HandlerFailed
 from aegis.core.virtual_loop import run_virtual
-from aegis.journal.conservation import ConservationReport
+from aegis.journal.conservation import ConservationReport, check_conservation
 from aegis.journal.store import FILE_NAME, JournalStore
 from aegis.model.events import (
     FillBooked,
@@ -60,7 +60,6 @@ class Watching(Watch):
         self.bot: Final = bot
         self.twin: Final = twin
         self.events: Final[list[Event]] = []
-        self.conservation: ConservationReport | None = None
         super().__init__(bot, twin, label, mode)
         bot.bus.listen_all(lambda _, event: self.events.append(event))
 
@@ -78,11 +77,6 @@ class Watching(Watch):
     def data_accounts(self) -> Sequence[DataRow]:
         """Return where every frame went."""
         return self._data_accounts()
-
-    def print_summary(self, reason: str, conservation: ConservationReport) -> None:
-        """Print it, and keep what the journal said."""
-        self.conservation = conservation
-        super().print_summary(reason, conservation)
 
 
 SEED = 7
@@ -253,6 +247,7 @@ def play(
         state_dir=state_dir,
         installation=lambda: INSTALLATION,
         seed=resolved.config.paper_seed,
+        takes_signals=False,
     )
     state_dir.mkdir(parents=True, exist_ok=True)
     watches: list[Watching] = []
@@ -262,12 +257,11 @@ def play(
         return watches[0]
 
     market = open_market(resolved.config, plan)
-    with pytest.MonkeyPatch.context() as patch, _hands_back_process_state():
+    with pytest.MonkeyPatch.context() as patch, _sdk_clocks_handed_back():
         patch.setattr("aegis.app.session.Watch", watch)
         patch.setattr("aegis.app.run.new_twin", _preparing(prepare))
         code = run_virtual(run_paper(inputs, market))
     (seen,) = watches
-    assert seen.conservation is not None
     return Played(
         code=code,
         bot=seen.bot,
@@ -275,8 +269,17 @@ def play(
         watch=seen,
         state_dir=state_dir,
         events=tuple(seen.events),
-        conservation=seen.conservation,
+        conservation=_books(state_dir),
     )
+
+
+def _books(state_dir: Path) -> ConservationReport:
+    store = JournalStore(state_dir / FILE_NAME)
+    try:
+        last = store.runs()[-1].run
+        return check_conservation(event for _, event in store.iter_events(last))
+    finally:
+        store.close()
 
 
 def _preparing(
@@ -302,13 +305,10 @@ def play_fixture() -> Play:
     return play
 
 
-class _hands_back_process_state:  # noqa: N801 - reads as a phrase where it is used
-    """Give SDK clocks and signal handlers back, which a run takes for its process."""
-
-    def __enter__(self) -> None:
-        self._handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_: object) -> None:
+@contextmanager
+def _sdk_clocks_handed_back() -> Iterator[None]:
+    """Give the SDKs' clocks back, which a run takes for its process."""
+    try:
+        yield
+    finally:
         restore_sdk_clocks()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)

@@ -7,6 +7,7 @@ from types import ModuleType
 import attrs
 
 from aegis.settings import AegisConfig
+from aegis.settings.rules import RISING_PAIRS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +28,14 @@ def test_the_settings_page_is_current() -> None:
     written = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
     assert written == load_generator().page(), "run python scripts/settings_doc.py"
+
+
+def test_the_page_names_the_pairs_that_must_rise() -> None:
+    """What the rules compare is told, and no sentence ends in an empty list (R16)."""
+    (line,) = [each for each in load_generator().page().splitlines() if "A lower bound" in each]
+
+    assert "`rsi_min` < `rsi_max`" in line
+    assert line.count("<") == len(RISING_PAIRS) > 0
 
 
 def test_every_knob_has_exactly_one_row() -> None:

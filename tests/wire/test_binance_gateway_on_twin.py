@@ -1,21 +1,17 @@
 """The Binance adapter against the twin's Binance face, without sockets, in virtual time."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import TypeVar
 
 import numpy as np
 import pytest
+from tests.wire.twin_rig import START_NS, TwinRig, engine_on, made_tape, twin_rig
 
-from aegis.core.clock import VirtualClock
 from aegis.core.errors import OrderOutcomeUnknown, VenueRefused
-from aegis.core.event import Event
-from aegis.core.offload import InlineOffload
-from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.transport import HttpRequest, HttpResponse, StreamConnection
-from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
+from aegis.core.virtual_loop import run_virtual
 from aegis.model.account import OrderReport, ProtectionRole, ReportSource
 from aegis.model.events import (
     AccountConfirmed,
@@ -29,9 +25,9 @@ from aegis.model.events import (
     StreamOpened,
     SymbolLeftOut,
 )
-from aegis.model.instrument import Instrument, InstrumentId, Venue, instrument_id
+from aegis.model.instrument import InstrumentId, Venue, instrument_id
 from aegis.model.intent import CancelProtection, SetPositionProtection
-from aegis.model.market import DepthFrame, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import MINUTE_NS
 from aegis.model.order import (
     OrderRequest,
     OrderSide,
@@ -41,83 +37,25 @@ from aegis.model.order import (
     Purpose,
 )
 from aegis.twin.binance.face import BinanceFace
-from aegis.twin.engine.engine import EngineOptions, TwinEngine
-from aegis.twin.engine.instruments import twin_instruments
-from aegis.twin.engine.venue_rules import BINANCE_RULES
 from aegis.twin.inproc import InprocTransport
-from aegis.twin.runner import TwinRunner
-from aegis.twin.tape.model import CandleTape, TapeReport
-from aegis.twin.tape.path import PricePath
-from aegis.twin.world import TwinWorld
-from aegis.venue.around import VenueAround
+from aegis.twin.tape.model import CandleTape
 from aegis.venue.binance.gateway import BinanceGateway
-from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
 
 T = TypeVar("T")
 
-MINUTE_NS = 60_000_000_000
-START_NS = 1_756_684_800 * 1_000_000_000
 BARS_BEFORE = 30
 PRICE = 60_000.0
 BTC: InstrumentId = instrument_id("BTCUSDT", Venue.BINANCE)
-KEY, SECRET = "key-of-the-twin", "secret-of-the-twin"
 
 
 def falling_tape() -> CandleTape:
     """Return a market at 60,000 that falls to 58,000 in the fifth minute of play."""
-    bars = BARS_BEFORE + 15
-    open_ns = START_NS + (np.arange(bars, dtype=np.int64) - BARS_BEFORE) * MINUTE_NS
-    price = np.full(bars, PRICE)
-    opens, closes = price.copy(), price.copy()
+    opens = np.full(BARS_BEFORE + 15, PRICE)
+    closes = opens.copy()
     closes[BARS_BEFORE + 4] = 58_000.0
     opens[BARS_BEFORE + 5 :] = closes[BARS_BEFORE + 5 :] = 58_000.0
-    return CandleTape(
-        symbol="BTCUSDT",
-        timeframe_ns=MINUTE_NS,
-        open_ns=open_ns,
-        open=opens,
-        high=np.maximum(opens, closes),
-        low=np.minimum(opens, closes),
-        close=closes,
-        volume=np.full(bars, 50.0),
-        mark=None,
-        funding=None,
-        venue=None,
-        label="a fall in the fifth minute",
-        generated=True,
-        play_from_ns=START_NS,
-        report=TapeReport(file="made here", rows_read=bars, rows_kept=bars, rows_played=bars),
-    )
-
-
-class Sink:
-    """Remember market frames."""
-
-    def __init__(self) -> None:
-        self.quotes: list[QuoteFrame] = []
-        self.marks: list[MarkFrame] = []
-        self.klines: list[KlineFrame] = []
-        self.unreadable: list[str] = []
-
-    def on_quote(self, frame: QuoteFrame) -> None:
-        """Take a quote."""
-        self.quotes.append(frame)
-
-    def on_mark(self, frame: MarkFrame) -> None:
-        """Take a mark."""
-        self.marks.append(frame)
-
-    def on_kline(self, frame: KlineFrame) -> None:
-        """Take a bar."""
-        self.klines.append(frame)
-
-    def on_depth(self, frame: DepthFrame) -> bool:
-        """Ask for nothing."""
-        return False
-
-    def on_unreadable(self, venue: Venue, reason: str) -> None:
-        """Take a complaint."""
-        self.unreadable.append(f"{venue}: {reason}")
+    first_ns = START_NS - BARS_BEFORE * MINUTE_NS
+    return made_tape(opens, closes, first_ns=first_ns, play_from_ns=START_NS)
 
 
 class Faults:
@@ -163,64 +101,15 @@ class Muffle:
 class Bench:
     """A gateway connected to a twin, and everything it published."""
 
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualTimeLoop)
-        self.clock = VirtualClock(START_NS, loop)
-        self.faults = Faults()
-        self.engine = TwinEngine(
-            rules=BINANCE_RULES,
-            instruments=twin_instruments("binance", ["BTCUSDT"], {}),
-            paths={"BTCUSDT": PricePath(falling_tape())},
-            start_ns=START_NS,
-            seed=1,
-            options=EngineOptions(quote_interval_ns=1_000_000_000),
-        )
-        self.face = BinanceFace(
-            self.engine,
-            api_key=KEY,
-            api_secret=SECRET,
-            wall_ms=lambda: self.clock.wall_ns() // 1_000_000,
-            faults=self.faults,
-        )
-        self.world = TwinWorld({"binance": self.engine})
-        self.runner = TwinRunner(self.world, now_ns=self.clock.now_ns, speed=1.0, loop=loop)
-        self.failures: list[TaskFailed] = []
-        self.supervisor = Supervisor(self.clock, self.failures.append, rng=random.Random(1))
-        self.transport = InprocTransport(
-            self.face,
-            loop,
-            before_request=lambda: self.world.advance(self.clock.now_ns()),
-            after_request=self.runner.poke,
-        )
-        self.muffle = Muffle(self.transport)
-        self.events: list[Event] = []
-        self.sink = Sink()
+    def __init__(self, rig: TwinRig, faults: Faults) -> None:
+        assert rig.transport is not None
+        assert isinstance(rig.face, BinanceFace)
+        self.face, self.faults = rig.face, faults
+        self.events, self.sink = rig.events, rig.sink
+        self.muffle = Muffle(rig.transport)
         self.gateway = BinanceGateway(
-            VenueAround(
-                base_url="http://twin",
-                ws_url="ws://twin",
-                api_key=KEY,
-                api_secret=SECRET,
-                http=self.transport,
-                connector=self.muffle,
-                offload=InlineOffload(0.005, 0.005),
-                publish=self.events.append,
-                clock=self.clock,
-                supervisor=self.supervisor,
-                rng=random.Random(2),
-                timeframes_ns=(MINUTE_NS, 5 * MINUTE_NS),
-                recv_window_ms=5000,
-                request_timeout_s=5.0,
-            )
+            rig.around(connector=self.muffle, timeframes_ns=(MINUTE_NS, 5 * MINUTE_NS))
         )
-
-    async def start(self) -> tuple[Instrument, ...]:
-        """Connect and open the streams."""
-        _ = self.supervisor.start("twin", self.runner.run)
-        instruments = await self.gateway.connect(["BTCUSDT"])
-        await self.gateway.start_streams(instruments, self.sink)
-        return instruments
 
     def of(self, kind: type[T]) -> list[T]:
         """Return the published events of one type."""
@@ -239,16 +128,15 @@ def on_bench(test: Callable[[Bench], Awaitable[None]]) -> None:
     """Run *test* on a started bench in virtual time; no task may have failed."""
 
     async def main() -> None:
-        bench = Bench()
-        set_sdk_clocks(bench.clock.wall_ns)
-        try:
-            await bench.start()
-            await test(bench)
-            assert [] == bench.failures
-        finally:
-            await bench.gateway.close()
-            await bench.supervisor.stop()
-            restore_sdk_clocks()
+        faults = Faults()
+        engine = engine_on(Venue.BINANCE, falling_tape())
+        async with twin_rig(Venue.BINANCE, engine, faults=faults) as rig:
+            bench = Bench(rig, faults)
+            try:
+                await rig.start(bench.gateway)
+                await test(bench)
+            finally:
+                await bench.gateway.close()
 
     run_virtual(main())
 
@@ -506,7 +394,8 @@ def test_fills_of_a_gap_are_replayed_before_the_snapshot() -> None:
     on_bench(test)
 
 
-def test_a_silent_user_stream_is_found_by_what_the_venue_knows() -> None:
+@pytest.mark.parametrize("asked", ["missed fills", "booked since"])
+def test_a_silent_user_stream_is_found_by_what_the_venue_knows(asked: str) -> None:
     """Socket open, pings fine, no fill told: a look by REST is the proof (R12, pitfall 7)."""
 
     async def test(bench: Bench) -> None:
@@ -517,7 +406,10 @@ def test_a_silent_user_stream_is_found_by_what_the_venue_knows() -> None:
         assert [] == bench.of(FillReported)
         assert [] == bench.of(StreamClosed)
         # What trade does when the answer counts a fill that nobody told.
-        await bench.gateway.tell_missed_fills()
+        if asked == "missed fills":
+            await bench.gateway.tell_missed_fills()
+        else:
+            assert 1 == len((await bench.gateway.booked_since(START_NS)).fills)
         bench.muffle.muted = ""
         await asyncio.sleep(10)
         (closed,) = bench.of(StreamClosed)

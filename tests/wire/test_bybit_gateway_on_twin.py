@@ -1,8 +1,7 @@
 """The Bybit adapter, SDK included, against the twin's Bybit face in virtual time, no sockets."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -10,14 +9,14 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 import pytest
+from tests.wire.twin_rig import KEY, SECRET, Sink, engine_on, made_tape, twin_rig
 
-from aegis.core.clock import NS_PER_S, VirtualClock
+from aegis.core.clock import NS_PER_S
 from aegis.core.errors import OrderOutcomeUnknown, VenueRefused, VenueUnreachable
 from aegis.core.event import Event
 from aegis.core.offload import InlineOffload
-from aegis.core.supervise import Supervisor
 from aegis.core.transport import HttpRequest, HttpResponse
-from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
+from aegis.core.virtual_loop import run_virtual
 from aegis.model.account import OrderReport, ProtectionRole, ReportSource
 from aegis.model.events import (
     AccountConfirmed,
@@ -34,7 +33,7 @@ from aegis.model.events import (
 from aegis.model.fill import Fill, FillOrigin
 from aegis.model.instrument import Venue, instrument_id
 from aegis.model.intent import CancelProtection, SetPositionProtection
-from aegis.model.market import MINUTE_NS, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
+from aegis.model.market import MINUTE_NS
 from aegis.model.order import (
     AttachedProtection,
     OrderRequest,
@@ -45,17 +44,11 @@ from aegis.model.order import (
     Purpose,
 )
 from aegis.model.ports import VenueGateway
-from aegis.twin.bybit.face import BybitFace
 from aegis.twin.engine.api import TwinInstrument
-from aegis.twin.engine.engine import EngineOptions, TwinEngine
-from aegis.twin.engine.venue_rules import BYBIT_RULES
+from aegis.twin.engine.engine import TwinEngine
 from aegis.twin.inproc import InprocStream, InprocTransport
-from aegis.twin.runner import TwinRunner
-from aegis.twin.tape.model import CandleTape, TapeReport
-from aegis.twin.tape.path import PricePath
-from aegis.venue.around import VenueAround
+from aegis.twin.tape.model import CandleTape
 from aegis.venue.bybit.gateway import BybitGateway
-from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
 
 # sdk_clock imports python-binance, which imports what websockets has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -67,7 +60,6 @@ BTC = instrument_id("BTCUSDT", Venue.BYBIT)
 FIRST_NS = 1_700_006_400 * NS_PER_S
 HISTORY_BARS = 10
 START_NS = FIRST_NS + HISTORY_BARS * MINUTE_NS
-KEY, SECRET = "twin-key-0001", "twin-secret-0001"
 ENTRY_ID = "abcd-1-1-EN0"
 
 
@@ -75,23 +67,8 @@ def _tape() -> CandleTape:
     """Return 10 quiet minutes, 5 more, and then one that falls by 5 percent."""
     quiet = (60000.0, 60010.0, 59990.0, 60000.0)
     bars = np.array([quiet] * 15 + [(60000.0, 60010.0, 57000.0, 57500.0)] * 1 + [quiet] * 10)
-    return CandleTape(
-        symbol="BTCUSDT",
-        timeframe_ns=MINUTE_NS,
-        open_ns=FIRST_NS + np.arange(len(bars), dtype=np.int64) * MINUTE_NS,
-        open=bars[:, 0],
-        high=bars[:, 1],
-        low=bars[:, 2],
-        close=bars[:, 3],
-        volume=np.ones(len(bars)),
-        mark=None,
-        funding=None,
-        venue=None,
-        label="made",
-        generated=True,
-        play_from_ns=START_NS,
-        report=TapeReport(file="made", rows_read=0, rows_kept=0, rows_played=0),
-    )
+    opens, highs, lows, closes = bars.T
+    return made_tape(opens, closes, first_ns=FIRST_NS, play_from_ns=START_NS, wicks=(highs, lows))
 
 
 RULES = TwinInstrument(
@@ -110,36 +87,6 @@ RULES = TwinInstrument(
     funding_interval_ns=8 * 3600 * NS_PER_S,
     liquidation_fee_rate=Decimal("0.0125"),
 )
-
-
-class Sink:
-    """Keep market frames."""
-
-    def __init__(self) -> None:
-        self.quotes: list[QuoteFrame] = []
-        self.marks: list[MarkFrame] = []
-        self.bars: list[KlineFrame] = []
-        self.unreadable: list[str] = []
-
-    def on_quote(self, frame: QuoteFrame) -> None:
-        """Keep it."""
-        self.quotes.append(frame)
-
-    def on_mark(self, frame: MarkFrame) -> None:
-        """Keep it."""
-        self.marks.append(frame)
-
-    def on_kline(self, frame: KlineFrame) -> None:
-        """Keep it."""
-        self.bars.append(frame)
-
-    def on_depth(self, frame: DepthFrame) -> bool:
-        """Ask for nothing."""
-        return False
-
-    def on_unreadable(self, venue: Venue, reason: str) -> None:
-        """Keep the reason."""
-        self.unreadable.append(f"{venue} {reason}")
 
 
 class Lanes:
@@ -200,7 +147,6 @@ class World:
     engine: TwinEngine
     wire: Wire
     sink: Sink
-    clock: VirtualClock
     events: list[Event]
     lanes: list[str]
 
@@ -217,75 +163,29 @@ class World:
         return [event.report for event in self.of(OrderReported) if event.report.role is role][-1]
 
 
-@pytest.fixture(autouse=True)
-def _sdk_clocks() -> Iterator[None]:
-    yield
-    restore_sdk_clocks()
-
-
 @asynccontextmanager
 async def _world(*, api_secret: str = SECRET) -> AsyncIterator[World]:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    clock = VirtualClock(START_NS, loop)
-    set_sdk_clocks(clock.wall_ns)
-    engine = TwinEngine(
-        rules=BYBIT_RULES,
-        instruments={"BTCUSDT": RULES},
-        paths={"BTCUSDT": PricePath(_tape())},
-        start_ns=START_NS,
-        seed=7,
-        options=EngineOptions(quote_interval_ns=NS_PER_S),
-    )
-    face = BybitFace(
-        engine, api_key=KEY, api_secret=SECRET, wall_ms=lambda: clock.wall_ns() // 1_000_000
-    )
-    runner = TwinRunner(engine, now_ns=clock.now_ns, speed=1.0, loop=loop)
-    wire = Wire(
-        InprocTransport(
-            face,
-            loop,
-            before_request=lambda: engine.advance(clock.now_ns()),
-            after_request=runner.poke,
-        )
-    )
-    failures: list[object] = []
-    supervisor = Supervisor(clock, failures.append, rng=random.Random(1))
-    events: list[Event] = []
-    offload = Lanes()
-    gateway = BybitGateway(
-        VenueAround(
-            base_url="http://twin.invalid",
-            ws_url="ws://twin.invalid",
-            api_key=KEY,
-            api_secret=api_secret,
+    engine = engine_on(Venue.BYBIT, _tape(), instruments={"BTCUSDT": RULES})
+    async with twin_rig(Venue.BYBIT, engine) as rig:
+        assert rig.transport is not None
+        wire, offload = Wire(rig.transport), Lanes()
+        around = rig.around(
             http=wire,
             connector=wire,
             offload=offload,
-            publish=events.append,
-            clock=clock,
-            supervisor=supervisor,
-            rng=random.Random(2),
-            timeframes_ns=(MINUTE_NS,),
-            recv_window_ms=5000,
+            api_secret=api_secret,
             request_timeout_s=3.0,
         )
-    )
-    _task = supervisor.start("twin", runner.run)
-    try:
+        gateway = BybitGateway(around)
         yield World(
             gateway=gateway,
             engine=engine,
             wire=wire,
-            sink=Sink(),
-            clock=clock,
-            events=events,
+            sink=rig.sink,
+            events=rig.events,
             lanes=offload.used,
         )
         await gateway.close()
-    finally:
-        await supervisor.stop()
-    assert [] == failures
 
 
 def _in_world(act: Callable[[World], Awaitable[T]], *, started: bool = True) -> T:
@@ -580,7 +480,8 @@ def test_a_gap_of_the_private_stream_is_filled_in() -> None:
     _in_world(act)
 
 
-def test_a_silent_private_stream_is_found_by_what_the_venue_knows() -> None:
+@pytest.mark.parametrize("asked", ["missed fills", "booked since"])
+def test_a_silent_private_stream_is_found_by_what_the_venue_knows(asked: str) -> None:
     """Pongs come and no execution does: a look by REST is the proof (R12)."""
 
     async def act(world: World) -> None:
@@ -590,7 +491,10 @@ def test_a_silent_private_stream_is_found_by_what_the_venue_knows() -> None:
         await asyncio.sleep(60.0)
         assert [] == world.fills()
         assert [] == world.of(StreamClosed)
-        await world.gateway.tell_missed_fills()
+        if asked == "missed fills":
+            await world.gateway.tell_missed_fills()
+        else:
+            assert 1 == len((await world.gateway.booked_since(START_NS)).fills)
         world.wire.muted = ""
         await asyncio.sleep(10.0)
         (closed,) = world.of(StreamClosed)
@@ -610,7 +514,7 @@ def test_market_data_reach_the_sink() -> None:
         sink = world.sink
         assert 59990.0 <= sink.quotes[-1].bid < sink.quotes[-1].ask <= 60010.0
         assert 59990.0 <= sink.marks[-1].mark <= 60010.0
-        closed = [bar.candle.open_ns for bar in sink.bars if bar.closed]
+        closed = [bar.candle.open_ns for bar in sink.klines if bar.closed]
         assert [START_NS] == closed
         quotes, marks = len(sink.quotes), len(sink.marks)
         await world.gateway.resubscribe(BTC)

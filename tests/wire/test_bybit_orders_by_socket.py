@@ -1,37 +1,25 @@
 """Orders of the Bybit adapter over v5/trade against the twin: in virtual time, and sockets."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
-import numpy as np
 import orjson
 import pytest
-from loguru import logger
+from tests.wire.order_way_rig import TIMEOUT_S, OrderFaults, OrderWorld, play, refusal_of
+from tests.wire.twin_rig import KEY
 
-from aegis.core.clock import NS_PER_S, Clock, ScaledClock, VirtualClock
 from aegis.core.errors import OrderOutcomeUnknown, Refusal, VenueError, VenueRefused
-from aegis.core.event import Event
-from aegis.core.latch import HaltLatch
-from aegis.core.offload import InlineOffload, ThreadOffload
-from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.transport import (
-    HttpExchange,
     HttpRequest,
     HttpResponse,
-    StreamConnection,
-    StreamConnector,
 )
-from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
 from aegis.model.account import ReportSource
-from aegis.model.events import ApiCalled, OrderReported, StreamOpened
+from aegis.model.events import OrderReported
 from aegis.model.instrument import Venue, instrument_id
 from aegis.model.intent import CancelProtection, SetPositionProtection
-from aegis.model.market import MINUTE_NS, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.model.order import (
     AttachedProtection,
     OrderRequest,
@@ -41,274 +29,34 @@ from aegis.model.order import (
     PositionSide,
     Purpose,
 )
-from aegis.twin.bybit.face import BybitFace
-from aegis.twin.engine.engine import EngineOptions, TwinEngine
-from aegis.twin.engine.instruments import twin_instruments
-from aegis.twin.engine.venue_rules import BYBIT_RULES
-from aegis.twin.inproc import InprocTransport
-from aegis.twin.runner import TwinRunner
-from aegis.twin.server import TwinServer
-from aegis.twin.tape.model import CandleTape, TapeReport
-from aegis.twin.tape.path import PricePath
-from aegis.twin.world import TwinWorld
-from aegis.venue.around import VenueAround
 from aegis.venue.bybit.gateway import BybitGateway
-from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
-from aegis.venue.websocket_connector import WebsocketConnector
 
 # python-binance imports what websockets has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-T = TypeVar("T")
-
-START_NS: Final = 1_756_684_800 * NS_PER_S
 BTC: Final = instrument_id("BTCUSDT", Venue.BYBIT)
-KEY, SECRET = "key-of-the-twin", "secret-of-the-twin"
 CREATE, CANCEL = "/v5/order/create", "/v5/order/cancel"
-TIMEOUT_S: Final = 2.0
+World = OrderWorld[BybitGateway]
 
 
-def quiet_tape() -> CandleTape:
-    """Return an hour at 60,000."""
-    bars = 90
-    price = np.full(bars, 60_000.0)
-    return CandleTape(
-        symbol="BTCUSDT",
-        timeframe_ns=MINUTE_NS,
-        open_ns=START_NS + (np.arange(bars, dtype=np.int64) - 30) * MINUTE_NS,
-        open=price,
-        high=price,
-        low=price,
-        close=price,
-        volume=np.full(bars, 50.0),
-        mark=None,
-        funding=None,
-        venue=None,
-        label="quiet",
-        generated=True,
-        play_from_ns=START_NS,
-        report=TapeReport(file="made here", rows_read=bars, rows_kept=bars, rows_played=bars),
-    )
+class Faults(OrderFaults):
+    """Faults of requests for orders."""
 
+    def seen(self, request: HttpRequest) -> tuple[str, str] | None:
+        """Return the way and the path."""
+        if request.path not in {CREATE, CANCEL}:
+            return None
+        # A request by REST is signed in its headers, a frame has none.
+        return "rest" if request.headers else "ws", request.path
 
-class Sink:
-    """Take market frames and keep none."""
+    def refusal(self, code: int, text: str) -> HttpResponse:
+        """Return an envelope without a result."""
+        body = orjson.dumps({"retCode": code, "retMsg": text, "result": {}})
+        return HttpResponse(status=200, body=body)
 
-    def on_quote(self, frame: QuoteFrame) -> None:
-        """Take it."""
-
-    def on_mark(self, frame: MarkFrame) -> None:
-        """Take it."""
-
-    def on_kline(self, frame: KlineFrame) -> None:
-        """Take it."""
-
-    def on_depth(self, frame: DepthFrame) -> bool:
-        """Ask for nothing."""
-        return False
-
-    def on_unreadable(self, venue: Venue, reason: str) -> None:
-        """Fail: the twin sends nothing unreadable."""
-        raise AssertionError(f"{venue}: {reason}")
-
-
-class Faults:
-    """What happens to requests for orders: each fault once."""
-
-    def __init__(self) -> None:
-        self.lose_answer_by: type[OSError] | None = None
-        self.refuse: list[tuple[int, str]] = []
-        self.paths: list[tuple[str, str]] = []
-        self.latch = HaltLatch()
-        self.halts = False
-        """Whether a refusal finds entries halted before it is back."""
-
-    def before(self, request: HttpRequest) -> HttpResponse | None:
-        """Refuse in the venue's place where told to."""
-        if request.path in {CREATE, CANCEL}:
-            # A request by REST is signed in its headers, a frame has none.
-            self.paths.append(("rest" if request.headers else "ws", request.path))
-            if self.refuse:
-                code, text = self.refuse.pop(0)
-                if self.halts:
-                    self.latch.set("a test", at_ns=1)
-                return HttpResponse(
-                    status=200, body=orjson.dumps({"retCode": code, "retMsg": text, "result": {}})
-                )
-        return None
-
-    def after(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Lose one answer where told to."""
-        if request.path == CREATE and self.lose_answer_by:
-            kind, self.lose_answer_by = self.lose_answer_by, None
-            raise kind("the answer was lost")
-        return response
-
-
-class Line:
-    """The in-process transport; the order socket may be down, or its answers slow."""
-
-    def __init__(self, inner: InprocTransport) -> None:
-        self._inner = inner
-        self.orders_down = False
-        self.delay_s = 0.0
-        self.log_in_garbled = False
-
-    async def connect(
-        self, url: str, *, on_frame: Callable[[bytes], None], on_close: Callable[[str], None]
-    ) -> StreamConnection:
-        """Pass on."""
-        is_orders = url.endswith("/v5/trade")
-        if is_orders and self.orders_down:
-            raise ConnectionRefusedError("the order socket is down")
-
-        def slow(frame: bytes) -> None:
-            asyncio.get_running_loop().call_later(self.delay_s, on_frame, frame)
-
-        stream = await self._inner.connect(
-            url, on_frame=slow if is_orders else on_frame, on_close=on_close
-        )
-        return _Garbled(stream) if is_orders and self.log_in_garbled else stream
-
-
-class _Garbled:
-    """A stream on which the log-in's key is wrong."""
-
-    def __init__(self, inner: StreamConnection) -> None:
-        self._inner = inner
-
-    def send(self, text: str) -> None:
-        """Pass on."""
-        self._inner.send(text.replace(KEY, "another-key"))
-
-    async def close(self) -> None:
-        """Pass on."""
-        await self._inner.close()
-
-
-@attrs.define(kw_only=True)
-class World:
-    """A gateway over a twin, and what it told."""
-
-    gateway: BybitGateway
-    engine: TwinEngine
-    faults: Faults
-    events: list[Event]
-    line: Line | None = None
-
-    def of(self, kind: type[T]) -> list[T]:
-        """Return the events of one type."""
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def calls(self) -> list[str]:
-        """Return the operations on orders, in order."""
-        wanted = ("ws ", "place_", "cancel_", "set_trading")
-        return [each.operation for each in self.of(ApiCalled) if each.operation.startswith(wanted)]
-
-    async def ready(self) -> None:
-        """Wait until the order socket is open."""
-        while not any(event.stream == "orders" for event in self.of(StreamOpened)):
-            await asyncio.sleep(0.005)
-
-
-@pytest.fixture(autouse=True)
-def _sdk_clocks() -> Iterator[None]:
-    yield
-    restore_sdk_clocks()
-
-
-def _engine() -> TwinEngine:
-    return TwinEngine(
-        rules=BYBIT_RULES,
-        instruments=twin_instruments("bybit", ["BTCUSDT"], {}),
-        paths={"BTCUSDT": PricePath(quiet_tape())},
-        start_ns=START_NS,
-        seed=1,
-        options=EngineOptions(quote_interval_ns=NS_PER_S),
-    )
-
-
-@asynccontextmanager
-async def _world(
-    *, sockets: bool, orders_down: bool = False, log_in_garbled: bool = False
-) -> AsyncIterator[World]:
-    loop = asyncio.get_running_loop()
-    clock: Clock
-    if sockets:
-        clock = ScaledClock(START_NS, 1.0, loop)
-    else:
-        assert isinstance(loop, VirtualTimeLoop)
-        clock = VirtualClock(START_NS, loop)
-    set_sdk_clocks(clock.wall_ns)
-    engine, faults = _engine(), Faults()
-    face = BybitFace(
-        engine,
-        api_key=KEY,
-        api_secret=SECRET,
-        wall_ms=lambda: clock.wall_ns() // 1_000_000,
-        faults=faults,
-    )
-    twin = TwinWorld({"bybit": engine})
-    runner = TwinRunner(twin, now_ns=clock.now_ns, speed=1.0, loop=loop)
-    failures: list[TaskFailed] = []
-    supervisor = Supervisor(clock, failures.append, rng=random.Random(1))
-    http: HttpExchange | None = None
-    connector: StreamConnector
-    server, line = None, None
-    base, ws_base = "http://twin", "ws://twin"
-
-    def catch_up() -> None:
-        twin.advance(clock.now_ns())
-
-    if sockets:
-        server = TwinServer(face, before_request=catch_up, after_request=runner.poke)
-        await server.start()
-        base, ws_base = server.url, server.ws_url
-        connector = WebsocketConnector(supervisor=supervisor)
-    else:
-        http = inproc = InprocTransport(
-            face, loop, before_request=catch_up, after_request=runner.poke
-        )
-        connector = line = Line(inproc)
-        line.orders_down = orders_down
-        line.log_in_garbled = log_in_garbled
-    # pybit blocks: over real sockets it must not hold the loop its server runs on.
-    threads = ThreadOffload() if sockets else None
-    events: list[Event] = []
-    gateway = BybitGateway(
-        VenueAround(
-            halt=faults.latch.view(),
-            base_url=base,
-            ws_url=ws_base,
-            order_ws_url=f"{ws_base}/v5/trade",
-            api_key=KEY,
-            api_secret=SECRET,
-            http=http,
-            connector=connector,
-            offload=threads or InlineOffload(0.005, 0.005),
-            publish=events.append,
-            clock=clock,
-            supervisor=supervisor,
-            rng=random.Random(2),
-            timeframes_ns=(MINUTE_NS,),
-            recv_window_ms=5000,
-            request_timeout_s=5.0,
-            order_timeout_s=TIMEOUT_S,
-        )
-    )
-    _ = supervisor.start("twin", runner.run)
-    try:
-        instruments = await gateway.connect(["BTCUSDT"])
-        await gateway.start_streams(instruments, Sink())
-        yield World(gateway=gateway, engine=engine, faults=faults, events=events, line=line)
-        await gateway.close()
-    finally:
-        await supervisor.stop()
-        if threads is not None:
-            threads.close()
-        if server is not None:
-            await server.stop()
-    assert [] == failures
+    def places(self, request: HttpRequest) -> bool:
+        """Say whether a request places an order."""
+        return request.path == CREATE
 
 
 def _in_world(
@@ -318,22 +66,16 @@ def _in_world(
     orders_down: bool = False,
     log_in_garbled: bool = False,
 ) -> list[str]:
-    warnings: list[str] = []
-
-    async def main() -> None:
-        async with _world(
-            sockets=sockets, orders_down=orders_down, log_in_garbled=log_in_garbled
-        ) as world:
-            if not orders_down and not log_in_garbled:
-                await world.ready()
-            await act(world)
-
-    sink = logger.add(lambda message: warnings.append(str(message)), level="WARNING")
-    try:
-        asyncio.run(main()) if sockets else run_virtual(main())
-    finally:
-        logger.remove(sink)
-    return warnings
+    garbled = KEY if log_in_garbled else ""
+    return play(
+        Venue.BYBIT,
+        BybitGateway,
+        Faults(),
+        act,
+        sockets=sockets,
+        orders_down=orders_down,
+        garbled=garbled,
+    )
 
 
 def entry(client_order_id: str = "test-1-1-EN0") -> OrderRequest:
@@ -367,12 +109,6 @@ def rung(client_order_id: str = "test-1-1-TP0", price: int = 62000) -> OrderRequ
 GONE: Final = CancelProtection(instrument_id=BTC, client_order_id="test-1-1-TP0")
 
 
-async def _refusal(call: Awaitable[object]) -> tuple[str, Refusal]:
-    with pytest.raises(VenueRefused) as refused:
-        await call
-    return refused.value.code, refused.value.refusal
-
-
 @pytest.mark.parametrize("sockets", [False, True], ids=["virtual", "sockets"])
 def test_entry_rung_and_cancel_go_by_the_order_socket(*, sockets: bool) -> None:
     """Stop and target travel with the entry by the socket too; the position's own stay on REST."""
@@ -383,7 +119,7 @@ def test_entry_rung_and_cancel_go_by_the_order_socket(*, sockets: bool) -> None:
         target = await world.gateway.place(rung())
         assert (True, Decimal(62000)) == (target.conditional, target.trigger_price)
         await world.gateway.cancel(GONE)
-        assert ("110001", Refusal.NOT_FOUND) == await _refusal(world.gateway.cancel(GONE))
+        assert ("110001", Refusal.NOT_FOUND) == await refusal_of(world.gateway.cancel(GONE))
         await world.gateway.set_position_protection(
             SetPositionProtection(
                 instrument_id=BTC,
@@ -413,9 +149,9 @@ def test_refusals_by_the_socket_mean_what_they_mean_by_rest(*, sockets: bool) ->
     async def act(world: World) -> None:
         place = world.gateway.place
         big = attrs.evolve(entry(), qty=Decimal(100))
-        assert ("110007", Refusal.MARGIN) == await _refusal(place(big))
+        assert ("110007", Refusal.MARGIN) == await refusal_of(place(big))
         await place(entry())
-        assert ("110092", Refusal.WOULD_TRIGGER) == await _refusal(place(rung(price=59900)))
+        assert ("110092", Refusal.WOULD_TRIGGER) == await refusal_of(place(rung(price=59900)))
         await place(rung())
         with pytest.raises(VenueError) as twice:
             await place(rung())
@@ -496,7 +232,7 @@ def test_a_refused_time_is_measured_anew_and_the_order_repeated_once() -> None:
         world.faults.refuse = [late]
         await world.gateway.place(entry())
         world.faults.refuse = [late, late]
-        assert "10002" == (await _refusal(world.gateway.place(rung())))[0]
+        assert "10002" == (await refusal_of(world.gateway.place(rung())))[0]
         assert ["ws order.create"] * 4 == world.calls()
 
     _in_world(act)

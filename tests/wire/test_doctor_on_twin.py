@@ -16,7 +16,7 @@ from aegis.app.doctor.checks import Finding, State
 from aegis.app.doctor.plan import SecondOpinion
 from aegis.app.doctor.report import print_report, report_json
 from aegis.app.doctor.run import DoctorPlan, DoctorReport, DoctorVenue, run_doctor
-from aegis.app.doctor.stamp import fingerprint, read_stamp
+from aegis.app.doctor.stamp import fingerprint, read_stamp, save_stamp
 from aegis.core.clock import LiveClock, ScaledClock, VirtualClock
 from aegis.core.offload import InlineOffload
 from aegis.core.supervise import Supervisor, TaskFailed
@@ -777,3 +777,78 @@ def test_both_venues_over_sockets_with_the_real_ccxt(tmp_path: Path) -> None:
     assert 0 == report.exit_code == told["exit_code"]
     agreed = [each for each in report.venues[0].findings if each.name == "filters"]
     assert ["ccxt agrees: BTCUSDT, ETHUSDT"] == [each.value for each in agreed]
+
+
+def _throttled_after(calls: int) -> Callable[[Patient], None]:
+    """Return an ailment: the venue allows so many requests, and then asks for fewer (R83)."""
+
+    def ail(patient: Patient) -> None:
+        def answer(_request: HttpRequest) -> HttpResponse | None:
+            if len(patient.asked) <= calls:
+                return None
+            if patient.venue is Venue.BINANCE:
+                body = b'{"code":-1003,"msg":"Too many requests."}'
+                return HttpResponse(status=429, body=body, headers={"Retry-After": "27"})
+            body = b'{"retCode":10006,"retMsg":"Too many visits.","result":{}}'
+            return HttpResponse(status=200, body=body)
+
+        patient.answers = answer
+
+    return ail
+
+
+@each_venue
+@pytest.mark.parametrize("calls", [0, 3, 7, 8, 10, 12])
+def test_a_throttled_visit_is_no_verdict_and_leaves_a_clean_stamp(
+    venue: Venue, calls: int, tmp_path: Path
+) -> None:
+    """Asked too often at any point: nothing is crossed, and the clean stamp stays as it was."""
+    clean = visit(venue, tmp_path)
+    before = read_stamp(tmp_path, "live", venue)
+
+    seen = visit(venue, tmp_path, ail=_throttled_after(calls))
+
+    assert (0, True) == (clean.report.exit_code, before is not None and before.ok)
+    (told,) = seen.report.venues
+    assert (1, False, True) == (seen.report.exit_code, told.ok, told.held_up)
+    assert State.FAIL not in seen.states().values()
+    assert before == read_stamp(tmp_path, "live", venue)
+    text = seen.text()
+    assert "too many requests for now: try again" in text
+    assert "no verdict; the clean one of 2026-01-01T" in text
+    assert "no verdict: not everything could be asked (exit code 1)" in text
+    if venue is Venue.BINANCE:
+        assert "try again in 27 s" in text
+
+
+@each_venue
+def test_a_throttled_visit_is_never_a_clean_one(venue: Venue, tmp_path: Path) -> None:
+    """Without a clean stamp of this account, or of this code, none comes of a throttled visit."""
+    _ = visit(venue, tmp_path, ail=_throttled_after(7))
+    stamp = read_stamp(tmp_path, "live", venue)
+    assert stamp is not None
+    assert not stamp.ok
+
+    account = fingerprint("http://twin", KEY)
+    for other, version in ((account, "other code"), ("another account", stamp.version)):
+        save_stamp(tmp_path, "live", venue, True, 5, other, version)
+        _ = visit(venue, tmp_path, ail=_throttled_after(7))
+        after = read_stamp(tmp_path, "live", venue)
+        assert after is not None
+        assert (False, account) == (after.ok, after.fingerprint)
+
+
+def test_a_cross_beside_a_throttled_question_still_counts(tmp_path: Path) -> None:
+    """What was found wrong before the limit hit is a verdict, and overwrites a clean stamp."""
+
+    def ail(patient: Patient) -> None:
+        patient.twin.faces[patient.name].key_grants.withdraw = True
+        _throttled_after(10)(patient)
+
+    _ = visit(Venue.BINANCE, tmp_path)
+    seen = visit(Venue.BINANCE, tmp_path, ail=ail)
+
+    stamp = read_stamp(tmp_path, "live", Venue.BINANCE)
+    assert stamp is not None
+    assert (False, False) == (stamp.ok, seen.report.venues[0].held_up)
+    assert "not clean: mend what is crossed" in seen.text()

@@ -6,22 +6,17 @@ hedge mode (-1106). Here each journey opens, protects, reduces and closes a posi
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from itertools import product
 from typing import Final
 
 import attrs
-import numpy as np
 import pytest
+from tests.wire.twin_rig import twin_rig
 
-from aegis.core.clock import NS_PER_S, VirtualClock
 from aegis.core.event import Event
-from aegis.core.offload import InlineOffload
-from aegis.core.supervise import Supervisor, TaskFailed
-from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
+from aegis.core.virtual_loop import run_virtual
 from aegis.model.account import PositionMode, PositionReport
 from aegis.model.events import (
     FillReported,
@@ -32,7 +27,6 @@ from aegis.model.events import (
 from aegis.model.fill import Fill
 from aegis.model.instrument import InstrumentId, Venue, instrument_id
 from aegis.model.intent import CancelProtection, SetPositionProtection
-from aegis.model.market import MINUTE_NS, DepthFrame, KlineFrame, MarkFrame, QuoteFrame
 from aegis.model.order import (
     AttachedProtection,
     OrderRequest,
@@ -41,72 +35,14 @@ from aegis.model.order import (
     PositionSide,
     Purpose,
 )
-from aegis.twin.binance.face import BinanceFace
-from aegis.twin.boot import VenueName
-from aegis.twin.bybit.face import BybitFace
 from aegis.twin.engine.api import Leg, OrderSpec
-from aegis.twin.engine.engine import EngineOptions, TwinEngine
-from aegis.twin.engine.instruments import twin_instruments
-from aegis.twin.engine.venue_rules import BINANCE_RULES, BYBIT_RULES
-from aegis.twin.inproc import InprocTransport
-from aegis.twin.runner import TwinRunner
-from aegis.twin.tape.model import CandleTape, TapeReport
-from aegis.twin.tape.path import PricePath
-from aegis.twin.world import TwinWorld
-from aegis.venue.around import VenueAround
+from aegis.twin.engine.engine import TwinEngine
 from aegis.venue.binance.gateway import BinanceGateway
 from aegis.venue.bybit.gateway import BybitGateway
-from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
 
 LONG, SHORT = PositionSide.LONG, PositionSide.SHORT
-KEY, SECRET = "journey-key-000001", "journey-secret-000001"
 QTY: Final = Decimal("0.1")
-START_NS: Final = 1_756_684_800 * NS_PER_S
 JOURNEYS: Final = tuple(product(Venue, PositionMode, (LONG, SHORT)))
-
-
-def quiet_tape() -> CandleTape:
-    """Return an hour at 60,000."""
-    bars = 90
-    price = np.full(bars, 60_000.0)
-    return CandleTape(
-        symbol="BTCUSDT",
-        timeframe_ns=MINUTE_NS,
-        open_ns=START_NS + (np.arange(bars, dtype=np.int64) - 30) * MINUTE_NS,
-        open=price,
-        high=price,
-        low=price,
-        close=price,
-        volume=np.full(bars, 50.0),
-        mark=None,
-        funding=None,
-        venue=None,
-        label="quiet",
-        generated=True,
-        play_from_ns=START_NS,
-        report=TapeReport(file="made here", rows_read=bars, rows_kept=bars, rows_played=bars),
-    )
-
-
-class Sink:
-    """Takes market frames and forgets them."""
-
-    def on_quote(self, frame: QuoteFrame) -> None:
-        """Take a quote."""
-
-    def on_mark(self, frame: MarkFrame) -> None:
-        """Take a mark."""
-
-    def on_kline(self, frame: KlineFrame) -> None:
-        """Take a bar."""
-
-    def on_depth(self, frame: DepthFrame) -> bool:
-        """Take depth."""
-        return False
-
-    def on_unreadable(self, venue: Venue, reason: str) -> None:
-        """Fail: everything the twin sends can be read."""
-        raise AssertionError(reason)
 
 
 @attrs.frozen(kw_only=True)
@@ -173,78 +109,18 @@ class World:
         )
 
 
-@pytest.fixture(autouse=True)
-def _sdk_clocks() -> Iterator[None]:
-    yield
-    restore_sdk_clocks()
-
-
-@asynccontextmanager
-async def _world(venue: Venue, mode: PositionMode) -> AsyncIterator[World]:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    clock = VirtualClock(START_NS, loop)
-    set_sdk_clocks(clock.wall_ns)
-    is_binance = venue is Venue.BINANCE
-    name: VenueName = "binance" if is_binance else "bybit"
-    engine = TwinEngine(
-        rules=BINANCE_RULES if is_binance else BYBIT_RULES,
-        instruments=twin_instruments(name, ["BTCUSDT"], {}),
-        paths={"BTCUSDT": PricePath(quiet_tape())},
-        start_ns=START_NS,
-        seed=1,
-        options=EngineOptions(quote_interval_ns=NS_PER_S),
-    )
-    if mode is PositionMode.HEDGE:
-        engine.set_hedge_mode(hedge=True)
-    make_face = BinanceFace if is_binance else BybitFace
-    face = make_face(
-        engine, api_key=KEY, api_secret=SECRET, wall_ms=lambda: clock.wall_ns() // 1_000_000
-    )
-    twin = TwinWorld({name: engine})
-    runner = TwinRunner(twin, now_ns=clock.now_ns, speed=1.0, loop=loop)
-    transport = InprocTransport(
-        face,
-        loop,
-        before_request=lambda: twin.advance(clock.now_ns()),
-        after_request=runner.poke,
-    )
-    failures: list[TaskFailed] = []
-    supervisor = Supervisor(clock, failures.append, rng=random.Random(1))
-    events: list[Event] = []
-    around = VenueAround(
-        base_url="http://twin",
-        ws_url="ws://twin",
-        api_key=KEY,
-        api_secret=SECRET,
-        http=transport,
-        connector=transport,
-        offload=InlineOffload(0.005, 0.005),
-        publish=events.append,
-        clock=clock,
-        supervisor=supervisor,
-        rng=random.Random(2),
-        timeframes_ns=(MINUTE_NS,),
-        recv_window_ms=5000,
-        request_timeout_s=5.0,
-        order_ws_url="ws://twin/ws-fapi/v1" if is_binance else "ws://twin/v5/trade",
-    )
-    gateway = BinanceGateway(around) if is_binance else BybitGateway(around)
-    _ = supervisor.start("twin", runner.run)
-    try:
-        instruments = await gateway.connect(["BTCUSDT"])
-        await gateway.start_streams(instruments, Sink())
-        yield World(gateway=gateway, engine=engine, events=events)
-        await gateway.close()
-    finally:
-        await supervisor.stop()
-    assert [] == failures
-
-
 def _in_world(venue: Venue, mode: PositionMode, act: Callable[[World], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with _world(venue, mode) as world:
-            await act(world)
+        async with twin_rig(venue) as rig:
+            if mode is PositionMode.HEDGE:
+                rig.engine.set_hedge_mode(hedge=True)
+            around = rig.around(order_ws_url=rig.order_ws_url)
+            is_binance = venue is Venue.BINANCE
+            gateway = BinanceGateway(around) if is_binance else BybitGateway(around)
+            await rig.start(gateway)
+            await act(World(gateway=gateway, engine=rig.engine, events=rig.events))
+            await gateway.close()
+            assert [] == rig.sink.unreadable
 
     run_virtual(main())
 

@@ -4,12 +4,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Final
 
-import numpy as np
 import pytest
+from tests.wire.twin_rig import KEY, SECRET, START_NS, engine_on, quiet_tape
 
-from aegis.core.clock import NS_PER_MS, NS_PER_S, VirtualClock
+from aegis.core.clock import NS_PER_MS, VirtualClock
 from aegis.core.errors import VenueRefused, VenueThrottled
 from aegis.core.event import Event
 from aegis.core.offload import InlineOffload
@@ -23,12 +22,7 @@ from aegis.model.market import MINUTE_NS
 from aegis.model.order import OrderRequest, OrderSide, OrderType, Purpose
 from aegis.twin.binance.face import BinanceFace
 from aegis.twin.bybit.face import BybitFace
-from aegis.twin.engine.engine import EngineOptions, TwinEngine
-from aegis.twin.engine.instruments import twin_instruments
-from aegis.twin.engine.venue_rules import BINANCE_RULES, BYBIT_RULES
 from aegis.twin.inproc import InprocTransport
-from aegis.twin.tape.model import CandleTape, TapeReport
-from aegis.twin.tape.path import PricePath
 from aegis.twin.world import TwinWorld
 from aegis.venue.around import VenueAround
 from aegis.venue.binance.gateway import BinanceGateway
@@ -37,9 +31,6 @@ from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
 
 # python-binance imports what websockets has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-START_NS: Final = 1_756_684_800 * NS_PER_S
-KEY, SECRET = "key-of-the-twin", "secret-of-the-twin"
 
 
 class OffClock(VirtualClock):
@@ -63,14 +54,7 @@ class Bench:
         self.clock = OffClock(START_NS, loop)
         venue_clock = VirtualClock(START_NS, loop)
         self.instrument: InstrumentId = instrument_id("BTCUSDT", venue)
-        self.engine = TwinEngine(
-            rules=BINANCE_RULES if venue is Venue.BINANCE else BYBIT_RULES,
-            instruments=twin_instruments(name, ["BTCUSDT"], {}),  # type: ignore[arg-type]  # a name
-            paths={"BTCUSDT": PricePath(_quiet_tape())},
-            start_ns=START_NS,
-            seed=1,
-            options=EngineOptions(quote_interval_ns=NS_PER_S),
-        )
+        self.engine = engine_on(venue, quiet_tape())
         face_type = BinanceFace if venue is Venue.BINANCE else BybitFace
         self.face = face_type(
             self.engine,
@@ -157,28 +141,6 @@ class Bench:
             qty=Decimal("0.001"),
             reduce_only=True,
         )
-
-
-def _quiet_tape() -> CandleTape:
-    bars = 90
-    price = np.full(bars, 60_000.0)
-    return CandleTape(
-        symbol="BTCUSDT",
-        timeframe_ns=MINUTE_NS,
-        open_ns=START_NS + (np.arange(bars, dtype=np.int64) - 30) * MINUTE_NS,
-        open=price,
-        high=price,
-        low=price,
-        close=price,
-        volume=np.full(bars, 50.0),
-        mark=None,
-        funding=None,
-        venue=None,
-        label="nothing happens",
-        generated=True,
-        play_from_ns=START_NS,
-        report=TapeReport(file="made here", rows_read=bars, rows_kept=bars, rows_played=bars),
-    )
 
 
 def on_bench(venue: Venue, test: Callable[[Bench], Awaitable[None]], key: str = KEY) -> None:

@@ -5,42 +5,18 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pytest
 import requests
 from pybit.exceptions import InvalidRequestError
 from pybit.unified_trading import HTTP
 from requests.adapters import BaseAdapter
+from tests.unit.twin.bybit_world import KEY, SECRET, START_NS, engine_of
 
 from aegis.core.clock import LiveClock
 from aegis.core.transport import HttpRequest
+from aegis.model.market import MINUTE_NS
 from aegis.twin.bybit.face import BybitFace
-from aegis.twin.engine.api import TwinInstrument
 from aegis.twin.engine.engine import TwinEngine
-from aegis.twin.engine.venue_rules import BYBIT_RULES
-from aegis.twin.tape.model import CandleTape, TapeReport
-from aegis.twin.tape.path import PricePath
-
-START_NS = 1_700_006_400 * 10**9
-MINUTE_NS = 60 * 10**9
-KEY, SECRET = "twin-key", "twin-secret"
-
-BTC = TwinInstrument(
-    symbol="BTCUSDT",
-    base="BTC",
-    tick_size=Decimal("0.1"),
-    qty_step=Decimal("0.001"),
-    qty_min=Decimal("0.001"),
-    qty_max=Decimal(100),
-    market_qty_max=Decimal(50),
-    notional_min=Decimal(5),
-    leverage_max=100,
-    maint_margin_rate=Decimal("0.005"),
-    taker_fee_rate=Decimal("0.00055"),
-    maker_fee_rate=Decimal("0.0002"),
-    funding_interval_ns=480 * MINUTE_NS,
-    liquidation_fee_rate=Decimal("0.005"),
-)
 
 
 class FaceAdapter(BaseAdapter):
@@ -78,39 +54,6 @@ class FaceAdapter(BaseAdapter):
 
     def close(self) -> None:
         """Hold nothing."""
-
-
-def tape_of(closes: list[float]) -> CandleTape:
-    """Make a tape of minutes that begin at 1000 and end at *closes*, without wicks."""
-    opens = [1000.0, *closes[:-1]]
-    return CandleTape(
-        symbol="BTCUSDT",
-        timeframe_ns=MINUTE_NS,
-        open_ns=START_NS + np.arange(len(closes), dtype=np.int64) * MINUTE_NS,
-        open=np.array(opens),
-        high=np.maximum(opens, closes),
-        low=np.minimum(opens, closes),
-        close=np.array(closes, dtype=np.float64),
-        volume=np.full(len(closes), 5.0),
-        mark=None,
-        funding=None,
-        venue=None,
-        label="made",
-        generated=True,
-        play_from_ns=START_NS,
-        report=TapeReport(file="made", rows_read=0, rows_kept=0, rows_played=0),
-    )
-
-
-def engine_of(*closes: float) -> TwinEngine:
-    """Start an engine on such a tape."""
-    return TwinEngine(
-        rules=BYBIT_RULES,
-        instruments={"BTCUSDT": BTC},
-        paths={"BTCUSDT": PricePath(tape_of(list(closes)))},
-        start_ns=START_NS,
-        seed=7,
-    )
 
 
 def client_of(engine: TwinEngine) -> Any:

@@ -137,6 +137,11 @@ def running_bot(base: Path, asked: Sequence[Mode]) -> RunningBot:
     return next(iter(running.values()))
 
 
+def bot_is_seen(state_dir: Path) -> bool:
+    """Say whether a bot that can be asked runs on *state_dir*; one without its port is not seen."""
+    return _port_of(state_dir) is not None
+
+
 def ask_bot(
     bot: RunningBot, method: str, path: str, body: dict[str, Any] | None = None, *, token: str = ""
 ) -> tuple[int, dict[str, Any]]:
@@ -169,17 +174,33 @@ def health_lines(told: Mapping[str, Any]) -> list[str]:
     verdict = [f"UNWELL: {problem}" for problem in told["problems"]] or [
         "well: the loop turns and the way out works"
     ]
-    venues = ", ".join(
-        f"{name} {'connected' if connected else 'NOT connected'}"
-        for name, connected in told["venues"].items()
-    )
     halts = "; ".join(told["entries_halted"])
     return [
         *verdict,
         f"run {told['run']}: {told['positions']} positions, {told['protected']} of them protected",
-        venues,
+        *(_venue_line(name, link) for name, link in told["venues"].items()),
+        *_journal_lines(told["journal"]),
         f"ENTRIES HALTED: {halts}" if halts else "entries allowed",
     ]
+
+
+def _venue_line(name: str, link: Mapping[str, Any]) -> str:
+    age_s, down, streams = link["frame_age_s"], link["streams_down"], link["streams"]
+    age = "no frame yet" if age_s is None else f"last frame {age_s:.1f} s ago"
+    if not link["brought_up"]:
+        return f"{name} NOT connected: {link['refused'] or 'it is being brought up'}; {age}"
+    if down:
+        return f"{name} NOT connected: {', '.join(down)} DOWN of {streams} streams; {age}"
+    if not link["connected"]:
+        return f"{name} NOT connected: its streams are being opened; {age}"
+    return f"{name} connected, {streams} streams; {age}"
+
+
+def _journal_lines(journal: Mapping[str, Any]) -> list[str]:
+    if journal["failing_s"] is None:
+        return []
+    waiting = f"rows that wait in memory: {journal['queued']}"
+    return [f"JOURNAL NOT WRITTEN for {journal['failing_s']:.0f} s, {waiting}"]
 
 
 def _port_of(state_dir: Path) -> int | None:

@@ -1,5 +1,5 @@
 """
-The bot: every actor on one bus, and the way each venue is brought up.
+The bot: every actor on one bus. How each venue is brought up is in venue_start.py.
 
 Order of a start, the same after a crash (R88): connect, snapshot, reconcile, protect, history,
 streams, trade. Entries of a venue begin when exit says everything found there is protected.
@@ -13,10 +13,11 @@ from typing import Final
 
 import attrs
 
+from aegis.app.venue_start import Gate, StartParts, VenueStart
 from aegis.brain.actor import BrainActor
 from aegis.core.bus import ContractReport, EventBus
 from aegis.core.clock import NS_PER_S, Clock, loop_delay_s
-from aegis.core.errors import VenueError, VenueRefused
+from aegis.core.errors import VenueRefused
 from aegis.core.event import Event, event_types
 from aegis.core.ids import IdSource
 from aegis.core.latch import HaltLatch, HaltView
@@ -25,20 +26,18 @@ from aegis.core.offload import Offload
 from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.transport import HttpExchange, StreamConnector
 from aegis.data.actor import DataActor
-from aegis.exit.actor import START_REASON, ExitActor
+from aegis.exit.actor import ExitActor
 from aegis.journal.store import JournalStore
 from aegis.journal.writer import JournalActor
 from aegis.model import events as model_events
 from aegis.model.events import (
     EntriesHalted,
-    SnapshotReported,
-    VenueConnected,
-    VenueUnavailable,
 )
 from aegis.model.instrument import Instrument, Venue
 from aegis.model.market import MINUTE_NS
 from aegis.model.order_id import PositionIds
 from aegis.model.ports import VenueGateway
+from aegis.model.restored import OpenBook
 from aegis.safety.actor import SafetyActor
 from aegis.settings import AegisConfig
 from aegis.trade.actor import TradeActor
@@ -49,12 +48,6 @@ from aegis.venue.bybit.gateway import BybitGateway
 EXIT_FAULT: Final = 1
 EXIT_NO_VENUE: Final = 3
 BAR_NS: Final = 5 * MINUTE_NS
-RETRY_FIRST_S: Final = 1.0
-RETRY_MAX_S: Final = 60.0
-START_OVERLAP_NS: Final = 5 * NS_PER_S
-"""Venue and machine do not agree on the time to the millisecond."""
-HEARD_OVERLAP_NS: Final = 60 * NS_PER_S
-"""The newest rows before a kill may be lost: so much before the journal's last word is asked."""
 HISTORY_BARS_EXTRA: Final = 280
 """Bars beyond the strategy's warm-up: the recursive means agree better with a long run (R18)."""
 
@@ -157,6 +150,9 @@ class Bot:
         }
         self.connected: Final[dict[Venue, tuple[Instrument, ...]]] = {}
         self.refused: Final[dict[Venue, str]] = {}
+        self.gates: Final[dict[Venue, Gate]] = {}
+        """What must hold before a venue is traded, where that could not be asked before."""
+        self._left = OpenBook()
         intents = IdSource("int")
         self.journal: Final = JournalActor(
             self.bus,
@@ -199,6 +195,12 @@ class Bot:
 
     # --- start -----------------------------------------------------------------------------------
 
+    def leave(self, left: OpenBook) -> None:
+        """Take what earlier runs left open, before `start`."""
+        self._left = left
+        self.trade.leave(left, self.around.installation)
+        self.exit.leave(left)
+
     def start(self) -> None:
         """Start every shell and begin to bring the venues up."""
         self.journal.start()
@@ -209,103 +211,39 @@ class Bot:
         self._arm_day_timer()
 
     async def _bring_up(self, venue: Venue) -> None:
-        delay_s = RETRY_FIRST_S
-        while True:
-            try:
-                await self._start_venue(venue)
-            except VenueRefused as error:
-                # The same request would fail again: a person must mend it.
-                self._unavailable(venue, error)
-                self.refused[venue] = str(error)
-                if len(self.refused) == len(self.gateways):
-                    self._on_fatal("no venue could be brought up", EXIT_NO_VENUE)
-                return
-            except VenueError as error:
-                self._unavailable(venue, error)
-                await asyncio.sleep(delay_s * (1 - 0.2 * self.around.rng.random()))
-                delay_s = min(RETRY_MAX_S, delay_s * 2)
-            else:
-                return
-
-    async def _start_venue(self, venue: Venue) -> None:
-        gateway, symbols = self.gateways[venue], self._ports[venue].symbols
-        began_ns = self.around.clock.now_ns() - START_OVERLAP_NS
-        instruments = await gateway.connect(symbols)
-        snapshot = await gateway.snapshot()
-        known = {instrument.instrument_id for instrument in instruments}
-        strangers = tuple(
-            report.instrument_id.symbol
-            for report in snapshot.positions
-            if report.qty_signed != 0 and report.instrument_id not in known
+        around = self.around
+        parts = StartParts(
+            clock=around.clock,
+            rng=around.rng,
+            publish=self.bus.publish,
+            data=self.data,
+            trade=self.trade,
+            exit=self.exit,
+            history_bars=self._history_bars(),
         )
-        if strangers:
-            # Found outside the settings: protected too, never traded.
-            everything = await gateway.connect(symbols, held=strangers)
-            instruments = tuple(
-                attrs.evolve(each, tradable=each.tradable and each.instrument_id in known)
-                for each in everything
-            )
+        symbols = self._ports[venue].symbols
+        start = VenueStart(
+            self.gateways[venue],
+            symbols,
+            self._left,
+            parts,
+            self._on_connected,
+            self.gates.get(venue),
+        )
+        try:
+            await start.run()
+        except VenueRefused as error:
+            # The same request would fail again: a person must mend it.
+            self.refused[venue] = str(error)
+            if len(self.refused) == len(self.gateways):
+                self._on_fatal("no venue could be brought up", EXIT_NO_VENUE)
+
+    def _on_connected(self, venue: Venue, instruments: tuple[Instrument, ...]) -> None:
         self.connected[venue] = instruments
-        now = self.around.clock.now_ns()
-        self.bus.publish(
-            VenueConnected(
-                ts_event=now,
-                ts_recv=now,
-                venue=venue,
-                capabilities=gateway.capabilities,
-                instruments=instruments,
-            )
-        )
-        if await self._resume(gateway):
-            # What was booked meanwhile is known now: compared is what stands after it.
-            snapshot = await gateway.snapshot()
-        self.bus.publish(
-            SnapshotReported(
-                ts_event=snapshot.ts_event,
-                ts_recv=self.around.clock.now_ns(),
-                snapshot=snapshot,
-                reason=START_REASON,
-            )
-        )
-        await self.data.warm_up({venue: gateway}, instruments, self._history_bars())
-        await gateway.start_streams(instruments, self.data)
-        # Between the first look and the stream's opening a stop may have fired.
-        await self._take_booked(gateway, began_ns)
-
-    async def _take_booked(self, gateway: VenueGateway, since_ns: int) -> None:
-        """Ask until the venue answers: its streams are open, and must not be opened twice."""
-        delay_s = RETRY_FIRST_S
-        while True:
-            try:
-                booked = await gateway.booked_since(since_ns)
-            except VenueError as error:
-                log.warning(f"{gateway.venue.value}: fills since the start are not known: {error}")
-                await asyncio.sleep(delay_s * (1 - 0.2 * self.around.rng.random()))
-                delay_s = min(RETRY_MAX_S, delay_s * 2)
-            else:
-                self.trade.take_booked(booked)
-                return
-
-    async def _resume(self, gateway: VenueGateway) -> bool:
-        """Take up what earlier runs left on the venue; return whether there was anything."""
-        heard_ns = self.trade.heard_ns(gateway.venue)
-        if heard_ns is None:
-            return False
-        since_ns = min(heard_ns, self.around.clock.now_ns()) - HEARD_OVERLAP_NS
-        self.trade.resume(gateway, await gateway.booked_since(since_ns))
-        return True
 
     def _history_bars(self) -> Mapping[int, int]:
         bars = self.config.warmup_bars + HISTORY_BARS_EXTRA
         return dict.fromkeys(self.config.timeframes_ns, bars)
-
-    def _unavailable(self, venue: Venue, error: VenueError) -> None:
-        now = self.around.clock.now_ns()
-        self.bus.publish(
-            VenueUnavailable(
-                ts_event=now, ts_recv=now, venue=venue, stage=error.operation, error=str(error)
-            )
-        )
 
     def _arm_day_timer(self) -> None:
         delay_s = loop_delay_s(self.around.clock, 60 * NS_PER_S)

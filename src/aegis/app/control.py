@@ -6,6 +6,7 @@ virtual time there is nobody to ask, and none of this runs.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from aegis.model.events import CloseRequested, KillSwitchPulled
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.ops.control import Answer, CloseCommand, ControlApi, EntriesCommand
 from aegis.ops.control_at import HOST, PORT_FILE
+from aegis.ops.health import VenueLink
 
 SAME_CLOSE_NS: Final = 10 * NS_PER_S
 """The same close asked again within so long is taken for a double click, unless forced."""
@@ -30,8 +32,17 @@ log = room_logger("app")
 class OperatorDesk:
     """Carry out what the control API was asked."""
 
-    def __init__(self, bot: Bot, state_dir: Path, pulse: Pulse, *, token: str) -> None:
-        """*token*: who acts must show it; "" lets nobody act."""
+    def __init__(
+        self,
+        bot: Bot,
+        state_dir: Path,
+        pulse: Pulse,
+        *,
+        token: str,
+        links: Callable[[], Sequence[VenueLink]],
+    ) -> None:
+        """*token*: who acts must show it; "" lets nobody act. *links*: the venues now."""
+        self._links = links
         self._bot = bot
         self._pulse = pulse
         self._clock = bot.around.clock
@@ -54,9 +65,16 @@ class OperatorDesk:
                 f"the control API is off, port {wanted} cannot be had: {error}; "
                 "set control_port to another one, or 0 for any",
             )
-        else:
+            return
+        log.info(f"control API on http://{HOST}:{port}")
+        try:
             self._port_file.write_bytes(orjson.dumps({"port": port, "pid": os.getpid()}))
-            log.info(f"control API on http://{HOST}:{port}")
+        except OSError as error:
+            log.log(
+                "ERROR",
+                f"{self._port_file} was not written: {error.strerror}; aegis close and health do "
+                "not find this bot, the address above answers",
+            )
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -76,8 +94,27 @@ class OperatorDesk:
             "protected": sum(
                 self._bot.exit.is_covered(g.position.instrument_id) for g, _ in guarded
             ),
-            "venues": {v.value: v in self._bot.connected for v in self._bot.gateways},
+            "venues": {
+                link.venue.value: {
+                    "connected": link.connected,
+                    "brought_up": link.brought_up,
+                    "refused": self._bot.refused.get(link.venue, ""),
+                    "streams": len(link.streams),
+                    "streams_down": list(link.down),
+                    "frame_age_s": link.frame_age_s,
+                }
+                for link in self._links()
+            },
             "entries_halted": list(self._bot.latch.view().reasons),
+            "journal": self._journal(),
+        }
+
+    def _journal(self) -> dict[str, Any]:
+        stats = self._bot.journal.stats
+        failing_ns = stats.failing_for_ns
+        return {
+            "queued": stats.queued_priority + stats.queued_ordinary,
+            "failing_s": None if failing_ns is None else failing_ns / NS_PER_S,
         }
 
     def close(self, command: CloseCommand) -> Answer:

@@ -13,12 +13,13 @@ import attrs
 import uvloop
 from rich.console import Console
 
+from aegis.app.ask import bot_is_seen
 from aegis.app.doctor.plan import DoctorPlan, DoctorVenue
 from aegis.app.doctor.report import print_report, report_json
 from aegis.app.doctor.run import run_doctor
 from aegis.app.dry_run import run_dry
 from aegis.app.live_gate import start_problems
-from aegis.app.load import live_words, load_settings
+from aegis.app.load import check_log_file, live_words, load_settings
 from aegis.app.modes import (
     Mode,
     VenueTarget,
@@ -64,6 +65,7 @@ def run_bot_process(plan: RunPlan, flags: Mapping[str, object], config_path: Pat
         problems += [problem for problem in told if problem is not None]
     if problems:
         raise ConfigError(problems)
+    check_log_file(config)
     plan = attrs.evolve(plan, mode=mode)
     if mode is Mode.PAPER:
         return _run_paper(plan, resolved, keys)
@@ -196,6 +198,7 @@ def run_twin_process(
         ConfigError, TapeError: what a person can mend.
     """
     resolved, _ = load_settings(config_path, flags)
+    check_log_file(resolved.config)
     begin_ns = LiveClock().now_ns() if from_now else None
     market = open_market(resolved.config, plan, begin_ns=begin_ns)
     return _real_time(run_twin(resolved.config, plan, market, tcp_ports, on_wall_clock=from_now))
@@ -214,7 +217,13 @@ def leave_operator_request(
     resolved, _ = load_settings(None, flags)
     for state_dir in request_dirs(state_path(resolved.config), asked, request.action):
         path = leave_request(state_dir, request)
-        Console().print(f"left for the bot of {path.parent}: {request.action}", markup=False)
+        taker = (
+            "it runs and takes it at once"
+            if bot_is_seen(state_dir)
+            else "none is seen running there, the next start takes it"
+        )
+        output = Console(soft_wrap=True, highlight=False)
+        output.print(f"left for the bot of {path.parent}: {request.action}; {taker}", markup=False)
     return 0
 
 

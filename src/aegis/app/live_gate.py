@@ -17,7 +17,7 @@ from aegis.app.doctor.rights import key_rights
 from aegis.app.doctor.stamp import fingerprint, read_stamp
 from aegis.app.modes import Mode, VenueTarget
 from aegis.core.clock import NS_PER_S, Clock, format_ns
-from aegis.core.errors import Problem, VenueError
+from aegis.core.errors import Problem, VenueError, VenueRefused
 from aegis.core.event import Event
 from aegis.core.latch import HaltLatch
 from aegis.core.offload import Offload
@@ -92,10 +92,15 @@ def _stamp_problem(target: VenueTarget, state_dir: Path, now_ns: int) -> Problem
 
 @attrs.frozen(slots=True, kw_only=True)
 class AccountsFound:
-    """What the venues told: what forbids the start, and which venues could not be asked."""
+    """
+    What the venues told: what forbids the start, and in words why venues could not be asked.
+
+    Those *left_out* refused, which the next time they would again; those *late* may answer later.
+    """
 
     problems: tuple[Problem, ...]
     left_out: dict[Venue, str]
+    late: dict[Venue, str]
 
 
 async def check_live_accounts(
@@ -109,6 +114,7 @@ async def check_live_accounts(
     """Ask every venue for the rights of its key and for what is open on the account."""
     problems: list[Problem] = []
     left_out: dict[Venue, str] = {}
+    late: dict[Venue, str] = {}
     for each in ports:
         gateway = make_gateway(
             each,
@@ -123,12 +129,33 @@ async def check_live_accounts(
         try:
             problems += await rights_problems(gateway)
             problems += await position_problems(gateway, each.symbols)
+        except VenueRefused as error:
+            left_out[each.venue] = f"{each.venue.value} NOT TRADED, the start check failed: {error}"
         except VenueError as error:
             # What it would have told is unknown, so nothing is traded there; the others go on.
-            left_out[each.venue] = f"{each.venue.value} NOT TRADED, the start check failed: {error}"
+            late[each.venue] = (
+                f"{each.venue.value} NOT TRADED until its start check has passed, which is tried "
+                f"again: {error}"
+            )
         finally:
             await gateway.close()
-    return AccountsFound(problems=tuple(problems), left_out=left_out)
+    return AccountsFound(problems=tuple(problems), left_out=left_out, late=late)
+
+
+async def admission_problems(
+    gateway: VenueGateway, target: VenueTarget, symbols: Sequence[str], state_dir: Path, now_ns: int
+) -> list[Problem]:
+    """
+    Return what keeps a venue from being traded that could not be asked when the run began.
+
+    The same as at a live start, the doctor's stamp of the last hour among it. *now_ns*: wall clock.
+    """
+    stamp = _stamp_problem(target, state_dir, now_ns)
+    return [
+        *([] if stamp is None else [stamp]),
+        *await rights_problems(gateway),
+        *await position_problems(gateway, symbols),
+    ]
 
 
 async def rights_problems(gateway: VenueGateway) -> list[Problem]:

@@ -41,6 +41,30 @@ def load_settings(
     return resolved, read_secrets(dotenv, environ)
 
 
+def check_log_file(config: AegisConfig) -> None:
+    """
+    Make sure that the log file can be written, before anything else is.
+
+    Its folder must be there: one that is made up of a slip would fill where nobody looks.
+
+    Raises:
+        ConfigError: the folder is missing, or the file cannot be written.
+    """
+    if not config.log_file:
+        return
+    path = Path(config.log_file)
+    if not path.parent.is_dir():
+        fix = f"make the folder {path.parent}, or name another file"
+    elif path.is_dir():
+        fix = "it is a folder: name a file in it"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        fix = "mend its rights, or name another file"
+    else:
+        return
+    allowed = "a file in a folder that exists and can be written"
+    raise ConfigError([Problem(name="log_file", value=config.log_file, allowed=allowed, fix=fix)])
+
+
 def live_words() -> str:
     """Return what .env or the environment says in AEGIS_LIVE, "" for nothing."""
     return {**read_dotenv(Path(".env")), **os.environ}.get(LIVE_SWITCH, "").strip()

@@ -177,6 +177,58 @@ class PaperWorld:
             self.offload.close(wait=False)
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class _Reach:
+    """The ways to the faces of a twin: called in this process, or served on loopback."""
+
+    twin: Twin
+    config: AegisConfig
+    before_request: Callable[[], None]
+    after_request: Callable[[], None]
+
+    def in_process(
+        self, name: VenueName, loop: asyncio.AbstractEventLoop, rng: random.Random
+    ) -> VenuePorts:
+        """Return how to call a face without a socket, delayed as the settings say."""
+        inproc = InprocTransport(
+            self.twin.faces[name],
+            loop,
+            stream_delay_s=self.config.paper_latency_ms / 1000,
+            rng=rng,
+            before_request=self.before_request,
+            after_request=self.after_request,
+        )
+        venue = Venue(name.upper())
+        symbols = self._symbols(name)
+        return _paper_ports(venue, "http://twin", "ws://twin", symbols, inproc, inproc)
+
+    def server(
+        self, name: VenueName, clock: Clock, *, tcp_port: int, stream_delay_s: float
+    ) -> TwinServer:
+        """Return a face's server; it is not started."""
+        return TwinServer(
+            StatusFace(
+                self.twin.faces[name],
+                lambda: status_of(self.twin, clock),
+                lambda: report_of(self.twin),
+            ),
+            port=tcp_port,
+            stream_delay_s=stream_delay_s,
+            before_request=self.before_request,
+            after_request=self.after_request,
+        )
+
+    def by_socket(self, name: VenueName, server: TwinServer, supervisor: Supervisor) -> VenuePorts:
+        """Return how to reach a face at its *server*, which is up."""
+        connector = connector_class(self.config.websocket_client)(supervisor=supervisor)
+        venue = Venue(name.upper())
+        return _paper_ports(venue, server.url, server.ws_url, self._symbols(name), None, connector)
+
+    def _symbols(self, name: VenueName) -> tuple[str, ...]:
+        here = tuple(self.twin.engines[name].instruments)
+        return chosen_symbols(self.config, here, _played(self.twin))
+
+
 async def start_world(
     twin: Twin,
     config: AegisConfig,
@@ -205,33 +257,22 @@ async def start_world(
         if not frozen.is_set():
             twin.world.advance(clock.now_ns())
 
-    latency_s = config.paper_latency_ms / 1000
+    reach = _Reach(twin=twin, config=config, before_request=catch_up, after_request=runner.poke)
     servers: dict[VenueName, TwinServer] = {}
     ports: list[VenuePorts] = []
-    for name, face in twin.faces.items():
-        venue = Venue(name.upper())
-        symbols = chosen_symbols(config, tuple(twin.engines[name].instruments), _played(twin))
+    for name in twin.faces:
         if virtual:
-            inproc = InprocTransport(
-                face,
-                loop,
-                stream_delay_s=latency_s,
-                rng=rng,
-                before_request=catch_up,
-                after_request=runner.poke,
-            )
-            ports.append(_paper_ports(venue, "http://twin", "ws://twin", symbols, inproc, inproc))
+            ports.append(reach.in_process(name, loop, rng))
             continue
-        servers[name] = server = TwinServer(
-            StatusFace(face, lambda: status_of(twin, clock), lambda: report_of(twin)),
-            port=tcp_ports[VENUE_NAMES.index(name)],
+        servers[name] = server = reach.server(
+            name,
+            clock,
+            tcp_port=tcp_ports[VENUE_NAMES.index(name)],
             stream_delay_s=bybit_stream_delay_s if name == "bybit" else 0.0,
-            before_request=catch_up,
-            after_request=runner.poke,
         )
         await server.start()
-        connector = connector_class(config.websocket_client)(supervisor=supervisor)
-        ports.append(_paper_ports(venue, server.url, server.ws_url, symbols, None, connector))
+        ports.append(reach.by_socket(name, server, supervisor))
+    latency_s = config.paper_latency_ms / 1000
     set_sdk_clocks(clock.wall_ns)
     driving = supervisor.start("twin", runner.run)
 

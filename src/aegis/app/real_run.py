@@ -2,16 +2,16 @@
 Testnet and live: the bot on the venues themselves, on the machine's clock, with keys.
 
 A live run passes the gate first (`live_gate`); a venue that cannot be reached is told and left to
-the bot, which tries again, while the others trade.
+the bot, which tries again while the others trade. In a live run it passes the gate then.
 """
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from aegis.app.bot import EXIT_FAULT, EXIT_NO_VENUE, VenuePorts
-from aegis.app.live_gate import check_live_accounts
+from aegis.app.bot import EXIT_FAULT, EXIT_NO_VENUE, Bot, VenuePorts
+from aegis.app.live_gate import admission_problems, check_live_accounts
 from aegis.app.modes import Mode, VenueTarget, label_of, traded_symbols
 from aegis.app.run import set_up_logging
 from aegis.app.session import Ending, RunInputs, Session
@@ -21,6 +21,7 @@ from aegis.core.log import room_logger
 from aegis.core.offload import ThreadOffload
 from aegis.core.supervise import Supervisor, TaskFailed
 from aegis.core.transport import StreamConnector
+from aegis.model.instrument import Venue
 from aegis.venue.sdk_clock import restore_sdk_clocks
 from aegis.venue.websocket_client import connector_class
 
@@ -47,6 +48,7 @@ async def run_real(
     rng = random.Random(inputs.seed)  # noqa: S311 - jitter, not secrets
     tasks = Supervisor(clock, partial(_failed, ending), rng=rng)
     offload = ThreadOffload()
+    late: dict[Venue, VenueTarget] = {}
     try:
         client = connector_class(inputs.resolved.config.websocket_client)
         connector = client(supervisor=tasks)
@@ -55,9 +57,10 @@ async def run_real(
             found = await check_live_accounts(
                 ports, inputs.resolved.config, clock, offload, tasks, rng
             )
-            for line in found.left_out.values():
+            for line in (*found.left_out.values(), *found.late.values()):
                 log.critical(line)
             ports = [each for each in ports if each.venue not in found.left_out]
+            late = {each.venue: each for each in reached if each.venue in found.late}
             if problems or found.problems:
                 raise ConfigError([*problems, *found.problems])
         else:
@@ -75,6 +78,7 @@ async def run_real(
             None,
             freeze=_nothing,
             same_account=True,
+            on_bot=partial(_set_gates, inputs, late),
         )
         code = await session.run(tuple(ports), offload, rng)
         log.info("positions that are open stay on the venues, and so do their stops")
@@ -95,6 +99,22 @@ def _ports(target: VenueTarget, inputs: RunInputs, connector: StreamConnector) -
         http=None,
         connector=connector,
         symbols=traded_symbols(inputs.resolved.config),
+    )
+
+
+def _set_gates(inputs: RunInputs, late: Mapping[Venue, VenueTarget], bot: Bot) -> None:
+    """Have the bot ask of each venue in *late* what could not be asked before the run."""
+    for venue, target in late.items():
+        bot.gates[venue] = partial(_admission, inputs, target, bot)
+
+
+async def _admission(inputs: RunInputs, target: VenueTarget, bot: Bot) -> Sequence[Problem]:
+    return await admission_problems(
+        bot.gateways[target.venue],
+        target,
+        traded_symbols(inputs.resolved.config),
+        inputs.state_dir,
+        bot.around.clock.wall_ns(),
     )
 
 

@@ -87,8 +87,7 @@ async def run_paper(inputs: RunInputs, market: Market) -> int:
     if code != EXIT_CLEAN:
         log.warning("the paper account ends here, with every position: a fault ended the run")
     elif twin.world.now_ns < market.end_ns:
-        save_account(inputs.state_dir, twin.export_state())
-        log.info("the paper account is saved, positions and stops too; the next start goes on")
+        code = _save(inputs, twin)
     else:
         log.info("the paper account ends here with its market, and so does every position")
     return code
@@ -156,6 +155,20 @@ def _remote_symbols(
     ]
     here = told[venue].symbols.get(venue.value.lower(), [])
     return chosen_symbols(inputs.resolved.config, here, list(dict.fromkeys(anywhere)))
+
+
+def _save(inputs: RunInputs, twin: Twin) -> int:
+    """Save the paper account and return the exit code."""
+    try:
+        save_account(inputs.state_dir, twin.export_state())
+    except OSError as error:
+        log.critical(
+            f"the paper account was not saved, the next start begins a new one: {error.strerror}; "
+            f"mend {inputs.state_dir}"
+        )
+        return EXIT_FAULT
+    log.info("the paper account is saved, positions and stops too; the next start goes on")
+    return EXIT_CLEAN
 
 
 def _usable(inputs: RunInputs, market: Market) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from typing import Final
 
 import attrs
 
-from aegis.app.bot import Bot, Surroundings, VenuePorts
+from aegis.app.books import close_books
+from aegis.app.bot import EXIT_FAULT, Bot, Surroundings, VenuePorts
 from aegis.app.contract import check_contract
 from aegis.app.control import OperatorDesk
 from aegis.app.load import code_hash, config_hash
@@ -28,7 +29,6 @@ from aegis.core.heap import settle_heap
 from aegis.core.log import room_logger
 from aegis.core.offload import Offload
 from aegis.core.virtual_loop import VirtualTimeLoop
-from aegis.journal.conservation import ConservationReport, check_conservation
 from aegis.journal.open_book import read_open_book
 from aegis.journal.replay import EarlierRuns, read_earlier_runs
 from aegis.journal.store import JournalStore, Run, open_journal
@@ -77,6 +77,10 @@ class RunInputs:
     """Draws the installation's four letters when there are none yet."""
     seed: int
     """Of jitter only."""
+    open_store: Callable[[Path], JournalStore] = open_journal
+    """Opens the journal of a state directory."""
+    takes_signals: bool = True
+    """SIGINT and SIGTERM end the run; False: they stay whose they are, as a played run must."""
 
 
 class Session:
@@ -112,7 +116,7 @@ class Session:
     async def run(self, ports: tuple[VenuePorts, ...], offload: Offload, rng: random.Random) -> int:
         """Open the journal, run the bot until something ends it, print the summary."""
         inputs, clock = self._inputs, self._clock
-        store = open_journal(inputs.state_dir)
+        store = inputs.open_store(inputs.state_dir)
         try:
             earlier = read_earlier_runs(store)
             installation = installation_name(inputs.state_dir, inputs.installation)
@@ -132,7 +136,7 @@ class Session:
             check_contract(bot.bus)
             self._restore(bot, earlier)
             if self._same_account:
-                self._leave(bot, read_open_book(store), installation)
+                self._leave(bot, read_open_book(store))
             return await self._live(bot, store)
         finally:
             store.close()
@@ -147,8 +151,8 @@ class Session:
             bot.latch.set(reason, at_ns=self._clock.now_ns())
             log.warning(f"ENTRIES HALTED by an earlier run: {reason}; lift with aegis resume")
 
-    def _leave(self, bot: Bot, left: OpenBook, installation: str) -> None:
-        bot.trade.leave(left, installation)
+    def _leave(self, bot: Bot, left: OpenBook) -> None:
+        bot.leave(left)
         for one in left.positions:
             view = one.opening
             log.info(
@@ -190,7 +194,7 @@ class Session:
         requests.start()
         pulse = Pulse(bot, ServiceManager(), watchdog_interval_s(os.environ, os.getpid()))
         token = self._inputs.secrets.aegis_control_token
-        desk = OperatorDesk(bot, self._inputs.state_dir, pulse, token=token)
+        desk = OperatorDesk(bot, self._inputs.state_dir, pulse, token=token, links=watch.links)
         await desk.start()
         if not isinstance(asyncio.get_running_loop(), VirtualTimeLoop):
             pulse.start()
@@ -204,16 +208,17 @@ class Session:
         pulse.stop()
         await desk.stop()
         await self._end(bot, watch)
-        store.end_run(bot.around.run, self._clock.now_ns())
-        conservation = self._conservation(store, bot.around.run)
-        watch.print_summary(self._ending.reason, conservation)
-        return self._ending.code
+        books = await close_books(bot.journal, store, bot.around.run, self._clock)
+        watch.print_summary(self._ending.reason, books)
+        return self._ending.code or (EXIT_CLEAN if books.whole else EXIT_FAULT)
 
     def _arm(self) -> None:
         loop, plan = asyncio.get_running_loop(), self._inputs.plan
         if plan.run_for_ns is not None:
             delay_s = plan.run_for_ns / NS_PER_S / self._clock.speed
             loop.call_later(delay_s, self._ending.end, "the asked time is over")
+        if not self._inputs.takes_signals:
+            return
         for number in (signal.SIGINT, signal.SIGTERM):
             name = signal.Signals(number).name
             if isinstance(loop, VirtualTimeLoop):
@@ -232,6 +237,7 @@ class Session:
         self._freeze()
         await asyncio.sleep(LAST_FRAMES_S)
         watch.stop()
+        await watch.ask_income()
         now = self._clock.now_ns()
         bot.bus.publish(
             RunStopped(
@@ -240,7 +246,6 @@ class Session:
         )
         await bot.close()
         await bot.supervisor.stop()
-        await bot.journal.flush()
 
     async def _flatten(self, bot: Bot) -> None:
         begun = bot.exit.close_all(
@@ -252,6 +257,3 @@ class Session:
             await asyncio.sleep(0.05)
         left = len(bot.trade.book.positions)
         log.info(f"flatten: {begun} closes begun, {left} positions left")
-
-    def _conservation(self, store: JournalStore, run: int) -> ConservationReport:
-        return check_conservation(event for _, event in store.iter_events(run))

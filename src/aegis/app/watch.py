@@ -6,17 +6,21 @@ Here alone the rooms' states are turned into the rows ops asks for.
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 
+from aegis.app.books import RunBooks
 from aegis.app.bot import Bot
+from aegis.app.income import ask_income
 from aegis.app.modes import Mode
+from aegis.core.clock import NS_PER_S
 from aegis.core.event import Event
 from aegis.core.log import room_logger
 from aegis.exit.decide import effective_stop, targets_of
-from aegis.journal.conservation import ConservationReport
 from aegis.model.events import FeedFresh, FeedStale, MarketTick, StreamClosed, StreamOpened
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.money import ZERO
 from aegis.ops.alerts import Alerts
+from aegis.ops.health import VenueLink
 from aegis.ops.heartbeat import Heartbeat
 from aegis.ops.narrate import Narrator
 from aegis.ops.probes import (
@@ -29,8 +33,9 @@ from aegis.ops.probes import (
     Probes,
     StreamRow,
     TwinMeter,
+    VenueBooks,
 )
-from aegis.ops.summary import print_summary
+from aegis.ops.summary import books_agree, print_summary
 from aegis.ops.tally import Tally
 from aegis.safety.decide import VenueState
 from aegis.twin.boot import Twin
@@ -50,6 +55,8 @@ class Watch:
         self._clock = bot.around.clock
         self._started_ns = self._clock.now_ns()
         self._income_before = self._income()
+        self._over = False
+        self._listed: dict[Venue, VenueBooks | str] = {}
         self._ticks: dict[InstrumentId, MarketTick] = {}
         self._stale: dict[InstrumentId, None] = {}
         self._streams: dict[tuple[Venue, str], bool] = {}
@@ -75,10 +82,11 @@ class Watch:
 
     def stop(self) -> None:
         """Write the last heartbeat and stop watching."""
+        self._over = True
         self._heartbeat.stop()
         self._alerts.stop()
 
-    def print_summary(self, reason: str, conservation: ConservationReport) -> None:
+    def print_summary(self, reason: str, books: RunBooks) -> None:
         """Print the table of the whole run, and what the journal says about it."""
         minutes = (self._clock.now_ns() - self._started_ns) / 60e9
         print_summary(
@@ -87,10 +95,45 @@ class Watch:
             title=f"{self._mode.value}, {minutes:.0f} min of market time, stopped: {reason}",
             label=self._label,
             venue_income=self._income_of_run(),
+            listed=self._listed,
         )
-        level = "INFO" if conservation.ok else "CRITICAL"
-        for line in (*conservation.lines, *conservation.violations):
+        level = "INFO" if books.ok else "CRITICAL"
+        for line in books.lines:
             log.log(level, f"journal: {line}")
+
+    async def ask_income(self) -> None:
+        """Have the venues tell what they booked in this run, where no ledger is at hand (R77)."""
+        if self._twin is None:
+            agrees = partial(books_agree, self._tally)
+            followed = {
+                venue: [each.instrument_id for each in instruments]
+                for venue, instruments in self._bot.connected.items()
+            }
+            now_ns = self._clock.now_ns()
+            self._listed = await ask_income(
+                self._bot.gateways, followed, self._started_ns, now_ns, agrees
+            )
+
+    def links(self) -> list[VenueLink]:
+        """Return how each venue is reached at this moment."""
+        now, speed = self._clock.now_ns(), self._clock.speed
+        newest: dict[Venue, int] = {}
+        for instrument, tick in self._ticks.items():
+            newest[instrument.venue] = max(tick.ts_recv, newest.get(instrument.venue, 0))
+        return [
+            VenueLink(
+                venue=venue,
+                brought_up=venue in self._bot.connected,
+                streams=tuple(name for of, name in self._streams if of is venue),
+                down=tuple(
+                    name
+                    for (of, name), is_open in self._streams.items()
+                    if of is venue and not is_open
+                ),
+                frame_age_s=((now - newest[venue]) / speed / NS_PER_S if venue in newest else None),
+            )
+            for venue in self._bot.gateways
+        ]
 
     # --- what happened ---------------------------------------------------------------------------
 
@@ -212,6 +255,11 @@ class Watch:
             queued=stats.queued_priority + stats.queued_ordinary,
             dropped=stats.dropped,
             chain_head=stats.head,
+            failing_ns=stats.failing_for_ns,
+            oldest_ns=stats.oldest_for_ns,
+            write_ns_max=stats.write_ns_max,
+            # A count over up to a million rows: for the summary, not for every heartbeat.
+            unwritten=self._bot.journal.unwritten() if self._over else {},
         )
 
     def _data_accounts(self) -> Sequence[DataRow]:

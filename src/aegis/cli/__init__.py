@@ -11,6 +11,7 @@ state directory; 130 interrupted before anything was traded, or in a download.
 import sys
 
 from aegis.cli.commands import app
+from aegis.cli.crash import add_crash_command
 from aegis.cli.operator import add_operator_commands
 from aegis.cli.simulation import add_simulation_command
 
@@ -18,6 +19,7 @@ __all__ = ["app", "main"]
 
 add_operator_commands(app)
 add_simulation_command(app)
+add_crash_command(app)
 
 
 def main() -> None:

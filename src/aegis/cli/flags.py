@@ -138,8 +138,13 @@ PaperOption = Annotated[bool, typer.Option("--paper", help="the bot in paper mod
 StateDirOption = Annotated[
     str | None, typer.Option("--state-dir", help="the bot's state directory")
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", help="why; kept in the journal")]
-OperatorOption = Annotated[str, typer.Option("--operator", help="who asks; kept in the journal")]
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", help="why; kept in the journal [needed]")
+]
+OperatorOption = Annotated[
+    str | None,
+    typer.Option("--operator", help="who asks; kept in the journal (default: your user name)"),
+]
 
 
 def asked_modes(

@@ -1,92 +1,56 @@
 """What a person asks of a running bot: kill switch, a close by hand, and whether it is well."""
 
 import getpass
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 import typer
 
 from aegis.app.ask import CloseAsk, ask_close, ask_health
-from aegis.app.modes import Mode
-from aegis.cli.flags import (
-    DryRunOption,
-    LiveOption,
-    OperatorOption,
-    PaperOption,
-    ReasonOption,
-    StateDirOption,
-    TestnetOption,
-    asked_modes,
-    guarded,
-)
+from aegis.cli.flags import OperatorOption, ReasonOption
+from aegis.cli.which_bot import WhichBot, for_a_bot
 from aegis.core.errors import ConfigError, Problem
 
 
-def kill(
-    reason: ReasonOption,
-    operator: OperatorOption,
-    state_dir: StateDirOption = None,
-    paper: PaperOption = False,
-    dry_run: DryRunOption = False,
-    testnet: TestnetOption = False,
-    live: LiveOption = False,
-) -> None:
+@for_a_bot
+def kill(bot: WhichBot, reason: ReasonOption = None, operator: OperatorOption = None) -> int:
     """Stop all entries until `resume`, of the modes named or of every one; exits flow."""
-    asked = asked_modes(paper=paper, dry_run=dry_run, testnet=testnet, live=live)
-    raise typer.Exit(guarded(lambda: _request("kill", operator, reason, state_dir, asked)))
+    return _request("kill", operator, reason, bot)
 
 
-def resume(
-    reason: ReasonOption,
-    operator: OperatorOption,
-    state_dir: StateDirOption = None,
-    paper: PaperOption = False,
-    dry_run: DryRunOption = False,
-    testnet: TestnetOption = False,
-    live: LiveOption = False,
-) -> None:
+@for_a_bot
+def resume(bot: WhichBot, reason: ReasonOption = None, operator: OperatorOption = None) -> int:
     """Lift the kill switch and every other halt that waits for a person."""
-    asked = asked_modes(paper=paper, dry_run=dry_run, testnet=testnet, live=live)
-    raise typer.Exit(guarded(lambda: _request("resume", operator, reason, state_dir, asked)))
+    return _request("resume", operator, reason, bot)
 
 
+@for_a_bot
 def close(
+    bot: WhichBot,
     symbol: Annotated[str, typer.Argument(help="a USDT perpetual, like BTCUSDT")],
-    venue: Annotated[str, typer.Option("--venue", help="binance or bybit")],
-    reason: ReasonOption,
-    operator: Annotated[
-        str | None,
-        typer.Option("--operator", help="who asks; kept in the journal (default: your user name)"),
-    ] = None,
+    venue: Annotated[str | None, typer.Option("--venue", help="binance or bybit [needed]")] = None,
+    reason: ReasonOption = None,
+    operator: OperatorOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="ask again for what was asked a moment ago")
     ] = False,
-    state_dir: StateDirOption = None,
-    paper: PaperOption = False,
-    dry_run: DryRunOption = False,
-    testnet: TestnetOption = False,
-    live: LiveOption = False,
-) -> None:
+) -> int:
     """Close a position of a running bot at market; needs manual_close_enabled and the token."""
-    asked = asked_modes(paper=paper, dry_run=dry_run, testnet=testnet, live=live)
+    said = _said({"--venue": venue, "--reason": reason}, f"close {symbol}")
+    ask = CloseAsk(
+        symbol=symbol,
+        venue=said["--venue"],
+        operator=_user_name() if operator is None else operator,
+        reason=said["--reason"],
+        force=force,
+    )
+    return ask_close(ask, bot.flags, bot.modes)
 
-    def begin() -> int:
-        who = _user_name() if operator is None else operator
-        ask = CloseAsk(symbol=symbol, venue=venue, operator=who, reason=reason, force=force)
-        return ask_close(ask, _flags(state_dir), asked)
 
-    raise typer.Exit(guarded(begin))
-
-
-def health(
-    state_dir: StateDirOption = None,
-    paper: PaperOption = False,
-    dry_run: DryRunOption = False,
-    testnet: TestnetOption = False,
-    live: LiveOption = False,
-) -> None:
+@for_a_bot
+def health(bot: WhichBot) -> int:
     """Ask a running bot whether it is well: 0 it is, 1 it is not, 2 there is none."""
-    asked = asked_modes(paper=paper, dry_run=dry_run, testnet=testnet, live=live)
-    raise typer.Exit(guarded(lambda: ask_health(_flags(state_dir), asked)))
+    return ask_health(bot.flags, bot.modes)
 
 
 def add_operator_commands(app: typer.Typer) -> None:
@@ -95,18 +59,37 @@ def add_operator_commands(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _request(
-    action: str, operator: str, reason: str, state_dir: str | None, asked: tuple[Mode, ...]
-) -> int:
+_EXAMPLES: Final = {"--venue": "binance", "--reason": '"news at 14:00"'}
+
+
+def _said(given: Mapping[str, str | None], command: str) -> dict[str, str]:
+    """Return the flags a command cannot do without; every one that is missing is told at once."""
+    missing = [flag for flag, value in given.items() if value is None]
+    if not missing:
+        return {flag: value for flag, value in given.items() if value is not None}
+    example = " ".join(f"{flag} {_EXAMPLES[flag]}" for flag in given)
+    allowed = {"--venue": "binance or bybit", "--reason": "a text, which is kept in the journal"}
+    raise ConfigError(
+        [
+            Problem(
+                name=flag,
+                value="",
+                allowed=allowed[flag],
+                fix=f"say it, like: python -m aegis {command} {example}",
+            )
+            for flag in missing
+        ]
+    )
+
+
+def _request(action: str, operator: str | None, reason: str | None, bot: WhichBot) -> int:
     from aegis.app.entry import leave_operator_request
     from aegis.app.operator import Request
 
-    request = Request(action=action, operator=operator, reason=reason)
-    return leave_operator_request(request, _flags(state_dir), asked)
-
-
-def _flags(state_dir: str | None) -> dict[str, object]:
-    return {} if state_dir is None else {"state_dir": state_dir}
+    said = _said({"--reason": reason}, action)
+    who = _user_name() if operator is None else operator
+    request = Request(action=action, operator=who, reason=said["--reason"])
+    return leave_operator_request(request, bot.flags, bot.modes)
 
 
 def _user_name() -> str:

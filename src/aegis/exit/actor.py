@@ -3,9 +3,10 @@ Exit's shell on the bus: watches every position from its first fill, compares wh
 with what it should carry, and asks for the difference.
 
 Evidence comes in here and is weighed here. What is wanted is in wishes.py, moved by mover.py;
-asking is in asking.py, cover in cover.py, deadlines are in watchdogs.py, closing is in closer.py,
-leftovers of closed positions are in orphans.py. Everything runs on the loop's clock, so that a
-scaled market does not stretch a deadline.
+asking is in asking.py, cover in cover.py, ends of orders in ends.py, deadlines are in watchdogs.py,
+closing is in closer.py, leftovers of closed positions are in orphans.py, a venue that cannot be
+looked at is in unseen.py. Everything runs on the loop's clock, so that a scaled market does not
+stretch a deadline.
 """
 
 from typing import Final
@@ -24,35 +25,40 @@ from aegis.exit.decide import (
     firing,
     installation_of,
 )
-from aegis.exit.guarded import Guarded, purpose_of_stop, stand_in
+from aegis.exit.ends import Ends
+from aegis.exit.guarded import Guarded, stand_in
 from aegis.exit.manual import ManualClose
 from aegis.exit.mover import Mover
 from aegis.exit.orphans import Orphans
 from aegis.exit.plan import plan_actions
 from aegis.exit.resting import RestingOrders
 from aegis.exit.start_gate import StartGate
+from aegis.exit.unseen import Unseen
 from aegis.exit.voice import ExitVoice
 from aegis.exit.watchdogs import Watchdogs
 from aegis.exit.wishes import Wishes, rungs_firing
-from aegis.model.account import Capabilities, OrderReport, ProtectionRole
+from aegis.model.account import Capabilities, ProtectionRole
 from aegis.model.events import (
     EntryCompleted,
+    EntryFailed,
     FillBooked,
     IntentCompleted,
     MarketTick,
     OrderAdvanced,
     OrderReported,
+    OrderSubmitted,
     PositionClosed,
     PositionOpened,
     PositionReported,
     RunStarted,
     SnapshotReported,
     VenueConnected,
+    VenueUnavailable,
 )
 from aegis.model.instrument import Instrument, InstrumentId, Venue
-from aegis.model.order import OrderStatus, Purpose
-from aegis.model.order_id import parse_client_order_id
+from aegis.model.order import Purpose
 from aegis.model.position import CloseCause, PositionView
+from aegis.model.restored import OpenBook
 from aegis.settings import AegisConfig
 
 START_REASON: Final = "start"
@@ -89,8 +95,11 @@ class ExitActor:
             self._voice,
             close=self._closer.begin,
             resting_of=lambda g: self._resting.of(g.position.instrument_id),
+            is_unproven=self._resting.is_unproven,
             look_again=self._evaluate,
         )
+        self._ends = Ends(self._resting, self._watchdogs, self._closer)
+        self._unseen = Unseen(self._voice, self._resting, self._watchdogs)
         self._cover = Cover(
             config,
             self._voice,
@@ -123,9 +132,12 @@ class ExitActor:
         bus = self._bus
         bus.subscribe(RunStarted, self.on_run_started)
         bus.subscribe(VenueConnected, self.on_venue_connected)
+        bus.subscribe(VenueUnavailable, self.on_venue_unavailable, critical=True)
         bus.subscribe(MarketTick, self.on_market_tick, critical=True)
         bus.subscribe(PositionOpened, self.on_position_opened, critical=True)
         bus.subscribe(FillBooked, self.on_fill_booked, critical=True)
+        bus.subscribe(OrderSubmitted, self.on_order_submitted, critical=True)
+        bus.subscribe(EntryFailed, self.on_entry_failed, critical=True)
         bus.subscribe(EntryCompleted, self.on_entry_completed, critical=True)
         bus.subscribe(PositionClosed, self.on_position_closed, critical=True)
         bus.subscribe(OrderReported, self.on_order_reported, critical=True)
@@ -169,6 +181,24 @@ class ExitActor:
                 guarded.instrument, guarded.known = found, True
                 self._evaluate(guarded)
 
+    def leave(self, left: OpenBook) -> None:
+        """Take what earlier runs left open, for a venue that cannot be looked at."""
+        self._unseen.leave(left)
+
+    def on_venue_unavailable(self, event: VenueUnavailable) -> None:
+        """Protect by the journal's word what is open on a venue that its start cannot look at."""
+        venue = event.venue
+        if venue in self._seen:
+            return
+        here = [g for i, g in self._guarded.items() if i.venue is venue]
+        self._unseen.begin(venue, len(here))
+        for guarded in here:
+            self._evaluate(guarded)
+
+    def on_orders_listed(self, venue: Venue) -> None:
+        """Take the orders told so far as all that rest on *venue*."""
+        self._unseen.on_orders_listed(venue)
+
     def on_position_opened(self, event: PositionOpened) -> None:
         """Guard from the first fill on, adopted positions included."""
         position = event.position
@@ -185,7 +215,7 @@ class ExitActor:
         self._orphans.on_opened(key)
         guarded.entry_done |= position.restored and not event.entry_under_way
         guarded.reserve_attempts(event.attempts)
-        if not self._is_unseen(guarded):
+        if not self._is_unseen(guarded) and not self._unseen.holds(guarded):
             self._watchdogs.on_naked(guarded)
         self._evaluate(guarded)
 
@@ -221,6 +251,15 @@ class ExitActor:
             guarded.position = event.position
             self._evaluate(guarded)
 
+    def on_order_submitted(self, event: OrderSubmitted) -> None:
+        """The stop that rests before an entry waits for it."""
+        if event.request.purpose is Purpose.STOP_ENTRY:
+            self._orphans.on_entering(event.request.instrument_id, event.position_id)
+
+    def on_entry_failed(self, event: EntryFailed) -> None:
+        """No position came: what rested before the entry is left over."""
+        self._orphans.on_entry_failed(event.instrument_id, event.position_id)
+
     def on_entry_completed(self, event: EntryCompleted) -> None:
         """The entry price is final: aim at its distances."""
         guarded = self._guarded_as(event.position)
@@ -241,7 +280,7 @@ class ExitActor:
             del self._guarded[instrument]
         self._wishes.forget(instrument)
         self._resting.forget_position(instrument)
-        self._orphans.on_closed(instrument)
+        self._orphans.on_closed(instrument, filled=event.position.qty == 0)
         self._start.on_ended(instrument)
         self._check_started(instrument.venue)
 
@@ -262,32 +301,9 @@ class ExitActor:
             and report.side is guarded.position.side.exit_side
         )
         if closes and not ended:
-            self._note_end(guarded, report, known=known)
+            self._ends.note(guarded, report, known=known)
         if known:
             self._evaluate(guarded)
-
-    def _note_end(self, guarded: Guarded, report: OrderReport, *, known: bool) -> None:
-        tag = parse_client_order_id(report.client_order_id)
-        purpose = tag.purpose if tag is not None else None
-        is_rung, is_stop = purpose is Purpose.RUNG, report.role is ProtectionRole.STOP
-        if is_stop and report.status.is_terminal and report.filled_qty > 0:
-            guarded.fired = guarded.stop_cause(purpose, report.trigger_price)
-        if report.status is OrderStatus.FILLED:
-            if not is_rung:
-                self._watchdogs.on_filled(guarded)
-        elif not report.status.is_terminal:
-            return
-        elif is_rung and report.filled_qty == 0 and report.trigger_price is not None:
-            guarded.rungs_spent.pop(report.trigger_price, None)
-        elif is_stop and report.filled_qty > 0 and guarded.fired is not None:
-            reason = f"a stop closed {report.filled_qty} and ended {report.status.value}"
-            purpose = purpose_of_stop(guarded.fired)
-            self._closer.begin(guarded, guarded.fired, purpose, reason)
-        elif is_stop and known:
-            guarded.end_told = (
-                f"stop {self._resting.key_of(report)} is {report.status.value} "
-                f"{report.reject_message}".strip()
-            )
 
     def on_market_tick(self, event: MarketTick) -> None:
         """Take the newest mark price of an open position."""
@@ -299,6 +315,7 @@ class ExitActor:
         """Take the venue's word about flat and about the position's own stop and target."""
         report = event.report
         self._wishes.note_told(report)
+        self._unseen.hear(report.instrument_id)
         self._orphans.on_reported(report.instrument_id, flat=report.qty_signed == 0)
         if self._has_position_protection(report.instrument_id.venue):
             self._resting.note_position(report)
@@ -312,6 +329,7 @@ class ExitActor:
         snapshot = event.snapshot
         venue = snapshot.venue
         self._seen.add(venue)
+        self._unseen.end(venue)
         told = snapshot.positions if self._has_position_protection(venue) else ()
         vanished = self._resting.replace(venue, snapshot.orders, told)
         for report in snapshot.positions:
@@ -341,7 +359,9 @@ class ExitActor:
 
     def _is_unseen(self, guarded: Guarded) -> bool:
         # Of an earlier run, before the first snapshot: what rests there is unknown, not nothing.
-        return guarded.position.restored and guarded.position.instrument_id.venue not in self._seen
+        venue = guarded.position.instrument_id.venue
+        is_asked = venue not in self._seen and not self._unseen.is_unseen(venue)
+        return guarded.position.restored and is_asked
 
     def _evaluate(self, guarded: Guarded) -> None:
         if guarded.ended or self._is_unseen(guarded):
@@ -351,8 +371,15 @@ class ExitActor:
             self._watchdogs.on_nothing_open(guarded)
             return
         resting = self._resting_of(guarded)
-        self._wishes.take_found(guarded, resting)
-        self._cover.note(guarded)
+        if self._resting.is_unproven(guarded.position.instrument_id):
+            self._watchdogs.watch_proof(guarded)
+        unseen, covered = self._unseen.holds(guarded), self._is_covered(guarded)
+        if unseen:
+            self._unseen.take_acknowledged(guarded)
+        else:
+            self._wishes.take_found(guarded, resting)
+        if covered or not (unseen and self._unseen.is_trusted(guarded)):
+            self._cover.note(guarded)
         self._watchdogs.watch_firing(guarded, firing(guarded.position, resting))
         self._watchdogs.watch_rungs(guarded, rungs_firing(guarded.position, resting))
         closing = guarded.closing
@@ -361,6 +388,8 @@ class ExitActor:
             if closing.failures == 0:
                 return
         for action in self._wanted_actions(guarded):
+            if unseen and not self._unseen.wants(guarded, action, covered=covered):
+                continue
             # While a close fails a stop is still worth having; a target is not.
             if closing is None or isinstance(action, PlaceStop | SetBoth):
                 self._asker.start(guarded, action, self._resting_of(guarded))
@@ -393,6 +422,8 @@ class ExitActor:
             self._orphans.on_intent_completed(event)
             return
         self._closer.on_intent_completed(guarded, event)
+        if self._unseen.holds(guarded):
+            self._unseen.on_answer(guarded, guarded.pending.get(event.intent_id), event)
         if self._asker.on_intent_completed(guarded, event, covered=self._is_covered(guarded)):
             self._evaluate(guarded)
 

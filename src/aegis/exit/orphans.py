@@ -20,6 +20,9 @@ from aegis.model.order_id import parse_client_order_id
 
 ORPHAN_PATIENCE_S: Final = 1.0
 ORPHAN_RETRY_MAX_S: Final = 30.0
+LISTS_ALONE_S: Final = 600.0
+"""So long lists alone must have said flat of a position of which no fill and no stream told an end:
+lists that lag or are empty by a fault would have its living stop canceled (R62)."""
 
 
 @attrs.define(slots=True)
@@ -29,6 +32,8 @@ class _Flat:
     closed: bool = False
     reported: bool = False
     snapshots: int = 0
+    doubted_until_s: float = 0.0
+    """Till then (loop time) more than lists must say flat."""
 
     @property
     def is_confirmed(self) -> bool:
@@ -43,6 +48,7 @@ class Orphans:
         self._resting = resting
         self.installation = ""
         self._open: dict[InstrumentId, None] = {}
+        self._entering: dict[InstrumentId, str] = {}
         self._flat: dict[InstrumentId, _Flat] = {}
         self._timers: dict[InstrumentId, asyncio.TimerHandle] = {}
         self._delay_s: dict[InstrumentId, float] = {}
@@ -55,8 +61,22 @@ class Orphans:
         said = self._flat.get(instrument)
         return said is not None and (said.reported or said.snapshots > 0)
 
+    def on_entering(self, instrument: InstrumentId, position_id: str) -> None:
+        """An entry leaves: the stop that rests before it waits for its position."""
+        self._entering[instrument] = position_id
+        # Who said flat before it left has said nothing of what comes of it.
+        self._flat.pop(instrument, None)
+
+    def on_entry_failed(self, instrument: InstrumentId, position_id: str) -> None:
+        """No position came of the entry: its stop is left over."""
+        if self._entering.get(instrument) == position_id:
+            del self._entering[instrument]
+            self._flat.setdefault(instrument, _Flat()).closed = True
+            self.look(instrument)
+
     def on_opened(self, instrument: InstrumentId) -> None:
         """A position is open: what rests there protects it."""
+        self._entering.pop(instrument, None)
         self._open[instrument] = None
         self._flat.pop(instrument, None)
         self._delay_s.pop(instrument, None)
@@ -64,10 +84,13 @@ class Orphans:
         if timer is not None:
             timer.cancel()
 
-    def on_closed(self, instrument: InstrumentId) -> None:
-        """Our book says flat."""
+    def on_closed(self, instrument: InstrumentId, *, filled: bool) -> None:
+        """Our book says flat: because fills do (*filled*), or because lists show nothing."""
         self._open.pop(instrument, None)
-        self._flat.setdefault(instrument, _Flat()).closed = True
+        flat = self._flat.setdefault(instrument, _Flat())
+        flat.closed = True
+        if not filled:
+            flat.doubted_until_s = asyncio.get_running_loop().time() + LISTS_ALONE_S
         self.look(instrument)
 
     def on_reported(self, instrument: InstrumentId, *, flat: bool) -> None:
@@ -104,7 +127,7 @@ class Orphans:
     def _sweep(self, instrument: InstrumentId) -> None:
         self._timers.pop(instrument, None)
         assert instrument not in self._open, instrument
-        left = self._resting.left_by(instrument, self.installation) if self.installation else []
+        left = self._left(instrument)
         if not left:
             self._delay_s.pop(instrument, None)
             self._told.pop(instrument, None)
@@ -114,12 +137,19 @@ class Orphans:
             self._voice.want_snapshot(
                 instrument.venue, f"is {instrument} flat? {len(left)} orders are left there"
             )
-        else:
+        elif said.reported or asyncio.get_running_loop().time() >= said.doubted_until_s:
             for key in left:
                 self._cancel(instrument, key)
         before = self._delay_s.get(instrument, ORPHAN_PATIENCE_S)
         self._delay_s[instrument] = min(2 * before, ORPHAN_RETRY_MAX_S)
         self.look(instrument)
+
+    def _left(self, instrument: InstrumentId) -> list[str]:
+        if not self.installation:
+            return []
+        left = self._resting.left_by(instrument, self.installation)
+        waiting = self._entering.get(instrument)
+        return [key for key in left if _position_of(key) != waiting]
 
     def _cancel(self, instrument: InstrumentId, key: str) -> None:
         tag = parse_client_order_id(key)
@@ -139,3 +169,8 @@ class Orphans:
         """A cancel that failed means that the venue knows better what rests."""
         if not event.ok and event.command == CancelProtection.__name__:
             self._voice.want_snapshot(event.instrument_id.venue, f"orphan: {event.outcome}")
+
+
+def _position_of(client_order_id: str) -> str:
+    tag = parse_client_order_id(client_order_id)
+    return tag.position_id if tag is not None else ""

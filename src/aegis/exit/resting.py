@@ -14,7 +14,7 @@ import attrs
 
 from aegis.core.clock import Clock
 from aegis.exit.decide import Resting
-from aegis.model.account import OrderReport, PositionReport, ProtectionRole
+from aegis.model.account import OrderReport, PositionReport, ProtectionRole, ReportSource
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.order import OrderSide, OrderStatus
 from aegis.model.order_id import parse_client_order_id
@@ -31,6 +31,8 @@ class _Seen:
     resting: Resting
     at_ns: int
     ts_event: int
+    is_proven: bool = True
+    """Told by the stream or a list, not by the answer to the request alone."""
 
 
 @attrs.frozen(slots=True)
@@ -76,6 +78,13 @@ class RestingOrders:
                 orders.append(_own_resting(role, price, own.side))
         return tuple(orders)
 
+    def is_unproven(self, instrument: InstrumentId) -> bool:
+        """Say whether a stop there rests by its request's answer alone, or a list lacked it."""
+        return any(
+            not seen.is_proven and seen.resting.role is ProtectionRole.STOP
+            for seen in self._orders.get(instrument, {}).values()
+        )
+
     def left_by(self, instrument: InstrumentId, installation: str) -> list[str]:
         """Return the ids of resting orders *installation* placed; never the venue's own."""
         return [
@@ -100,11 +109,14 @@ class RestingOrders:
         seen = orders.get(key)
         resting = _resting_of(report, key)
         if seen is not None and _is_older(report, seen):
+            if report.source is not ReportSource.ANSWER:
+                orders[key] = attrs.evolve(seen, is_proven=True)
             return False
         own = self._own.get(report.instrument_id)
         if own is not None and _was_taken_away(report, own):
             return False
-        orders[key] = _Seen(resting, self._clock.mono_ns(), report.ts_event)
+        proven = report.source is not ReportSource.ANSWER or (seen is not None and seen.is_proven)
+        orders[key] = _Seen(resting, self._clock.mono_ns(), report.ts_event, proven)
         return seen is None or seen.resting != resting
 
     def _note_end(self, report: OrderReport, key: str, orders: dict[str, _Seen]) -> bool:
@@ -169,6 +181,29 @@ class RestingOrders:
                 return True
         return False
 
+    def assume(
+        self, instrument: InstrumentId, key: str, side: OrderSide, price: Decimal | None
+    ) -> None:
+        """
+        Take a floor of *side* as resting, by the venue's word that one exists, *price* if known.
+
+        For a venue whose lists cannot be had: the next complete list decides.
+        """
+        tag = parse_client_order_id(key)
+        floor = Resting(
+            key=key,
+            role=ProtectionRole.STOP,
+            side=side,
+            trigger_price=price,
+            qty=None,
+            status=OrderStatus.ACCEPTED,
+            position_bound=False,
+            purpose=tag.purpose if tag is not None else None,
+            installation=tag.installation if tag is not None else "",
+        )
+        orders = self._orders.setdefault(instrument, {})
+        orders[key] = _Seen(floor, self._clock.mono_ns() - SNAPSHOT_GRACE_NS, 0)
+
     def forget_position(self, instrument: InstrumentId) -> None:
         """Forget the stop and target that went with a position: it is closed."""
         self._unlisted.pop(instrument, None)
@@ -206,7 +241,11 @@ class RestingOrders:
                 continue
             for key in list(orders):
                 known = key in listed.get(instrument, {})
-                if known or now_ns - orders[key].at_ns <= SNAPSHOT_GRACE_NS:
+                if known:
+                    continue
+                if now_ns - orders[key].at_ns <= SNAPSHOT_GRACE_NS:
+                    # No proof of either: the question may have overtaken the order.
+                    orders[key] = attrs.evolve(orders[key], is_proven=False)
                     continue
                 seen = orders.pop(key)
                 if seen.resting.role is ProtectionRole.STOP:

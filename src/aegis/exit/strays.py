@@ -7,6 +7,7 @@ from aegis.exit.guarded import Guarded
 from aegis.exit.voice import ExitVoice
 from aegis.model.account import ProtectionRole
 from aegis.model.events import ProtectionMismatchKind
+from aegis.model.order import Purpose
 
 
 def tell_stray(
@@ -35,7 +36,9 @@ def _kind_of(
     guarded: Guarded, order: Resting, resting: Sequence[Resting]
 ) -> ProtectionMismatchKind | None:
     if order.role is ProtectionRole.STOP:
-        return None if order.key in guarded.outdone else ProtectionMismatchKind.DUPLICATE_STOP
+        # The stop from before the entry is meant to go once the one at the entry price rests.
+        expected = order.key in guarded.outdone or order.purpose is Purpose.STOP_ENTRY
+        return None if expected else ProtectionMismatchKind.DUPLICATE_STOP
     wanted = guarded.desired.rungs if guarded.desired is not None else ()
     is_wanted = any(rung.price == order.trigger_price for rung in wanted)
     twins = [

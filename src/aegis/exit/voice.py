@@ -33,6 +33,7 @@ class ExitVoice:
         self._bus = bus
         self._clock = clock
         self._intents = intents
+        self._hushed: dict[Venue, None] = {}
 
     # --- wishes ----------------------------------------------------------------------------------
 
@@ -55,9 +56,19 @@ class ExitVoice:
         self._bus.publish(IntentProposed(ts_event=now, ts_recv=now, intent=intent))
 
     def want_snapshot(self, venue: Venue, reason: str) -> None:
-        """Ask for the venue's whole state."""
+        """Ask for the venue's whole state, unless its start is asking."""
+        if venue in self._hushed:
+            return
         now = self._clock.now_ns()
         self._bus.publish(SnapshotWanted(ts_event=now, ts_recv=now, venue=venue, reason=reason))
+
+    def hush(self, venue: Venue) -> None:
+        """Ask for no snapshot of *venue* until `unhush`."""
+        self._hushed[venue] = None
+
+    def unhush(self, venue: Venue) -> None:
+        """Ask for snapshots of *venue* again."""
+        _ = self._hushed.pop(venue, None)
 
     # --- facts -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from aegis.core.clock import NS_PER_S, Clock
 from aegis.exit.decide import FIRING, Resting, is_through
 from aegis.exit.guarded import Guarded, purpose_of_stop
 from aegis.exit.voice import ExitVoice
+from aegis.model.instrument import InstrumentId
 from aegis.model.order import Purpose
 from aegis.model.position import CloseCause
 from aegis.settings import AegisConfig
@@ -48,8 +49,11 @@ class Watchdogs:
         *,
         close: Close,
         resting_of: Callable[[Guarded], tuple[Resting, ...]],
+        is_unproven: Callable[[InstrumentId], bool],
         look_again: Callable[[Guarded], None],
     ) -> None:
+        """*is_unproven*: whether a stop there rests by one word alone, see RestingOrders."""
+        self._is_unproven = is_unproven
         self._clock = clock
         self._config = config
         self._voice = voice
@@ -117,6 +121,16 @@ class Watchdogs:
             self.give_up(guarded, f"{lost}, {silent} of them without a word of the venue")
         elif guarded.unlisted:
             guarded.start_timer("loss", LOSS_LOOK_S, self._look_after_loss)
+
+    def watch_proof(self, guarded: Guarded) -> None:
+        """Look at a stop again that only its answer told of, or that a list lacked (R45)."""
+        if "proof" not in guarded.timers:
+            guarded.start_timer("proof", LOSS_LOOK_S, self._look_for_proof)
+
+    def _look_for_proof(self, guarded: Guarded) -> None:
+        instrument = guarded.position.instrument_id
+        if self._is_unproven(instrument):
+            self._voice.want_snapshot(instrument.venue, f"does the stop of {instrument} rest?")
 
     def _look_after_loss(self, guarded: Guarded) -> None:
         instrument = guarded.position.instrument_id

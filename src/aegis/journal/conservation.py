@@ -105,6 +105,7 @@ class _Books:
                 self._once(fills, fill.fill_id, f"of {view.position_id} was booked", "fill")
                 fills[fill.fill_id] = fill
                 self.latest[view.position_id] = view
+                self._amend(view)
             case EntryCompleted(position=view):
                 self.latest[view.position_id] = view
             case EntryFailed(position_id=position_id, instrument_id=instrument):
@@ -126,6 +127,13 @@ class _Books:
                 self.violations.append(f"a {name} is not recorded: {error}")
             case _:
                 pass
+
+    def _amend(self, view: PositionView) -> None:
+        """Take a fill that was found after its position had ended without it."""
+        closed = self.closed.get(view.position_id)
+        if closed is not None and closed.position.qty != 0:
+            net = view.realized_pnl - view.fees + view.funding
+            self.closed[view.position_id] = attrs.evolve(closed, position=view, net_pnl=net)
 
     def _once(
         self, known: Mapping[str, object], key: str, what: str, kind: str = "position"

@@ -22,6 +22,9 @@ from aegis.model.events import (
     OrderSubmitted,
     PositionClosed,
     PositionOpened,
+    ProtectionChanged,
+    ProtectionConfirmed,
+    ProtectionLost,
 )
 from aegis.model.events.intents import IntentApproved
 from aegis.model.events.run import RunStarted
@@ -32,7 +35,7 @@ from aegis.model.money import ZERO
 from aegis.model.order import Purpose
 from aegis.model.order_id import parse_client_order_id
 from aegis.model.position import PositionView
-from aegis.model.restored import OpenBook, OpenEntry, OpenPosition
+from aegis.model.restored import AcknowledgedStop, OpenBook, OpenEntry, OpenPosition
 
 FOLDED: Final[tuple[type[Event], ...]] = (
     RunStarted,
@@ -45,6 +48,9 @@ FOLDED: Final[tuple[type[Event], ...]] = (
     EntryCompleted,
     EntryFailed,
     PositionClosed,
+    ProtectionConfirmed,
+    ProtectionChanged,
+    ProtectionLost,
 )
 RECENT_NS: Final = 24 * 3600 * NS_PER_S
 """Fills and payments of so long before the end are kept by id: the venue may tell them again."""
@@ -56,6 +62,7 @@ class _Open:
     fills: dict[str, Fill] = attrs.field(factory=dict)
     entry_done: bool = False
     closed: bool = False
+    stop: AcknowledgedStop | None = None
 
 
 @attrs.define(slots=True)
@@ -113,7 +120,26 @@ class _Fold:
                     self.positions[view.position_id].closed = True
                 self._hear(view.instrument_id.venue, event)
             case _:
+                self._take_stop(event)
+
+    def _take_stop(self, event: Event) -> None:
+        match event:
+            case ProtectionConfirmed(position_id=position_id):
+                # The position's own stop has no id that a later run could find it by.
+                order = "" if event.source == "position" else event.stop_order
+                stop = AcknowledgedStop(price=event.stop_price, order=order, cause=event.stop_cause)
+                self._keep_stop(position_id, stop)
+            case ProtectionChanged(position_id=position_id):
+                stop = AcknowledgedStop(price=event.stop_price, cause=event.stop_cause)
+                self._keep_stop(position_id, stop)
+            case ProtectionLost(position_id=position_id):
+                self._keep_stop(position_id, None)
+            case _:
                 pass
+
+    def _keep_stop(self, position_id: str, stop: AcknowledgedStop | None) -> None:
+        if position_id in self.positions:
+            self.positions[position_id].stop = stop
 
     def _submitted(self, event: OrderSubmitted) -> None:
         request = event.request
@@ -175,7 +201,8 @@ def _open_position(fold: _Fold, position_id: str, found: _Open) -> OpenPosition:
         (
             told.amount
             for told in fold.payments.values()
-            if told.instrument_id == opening.instrument_id and told.ts_recv >= opening.opened_ns
+            # By when it was paid: one that was lost is told long after.
+            if told.instrument_id == opening.instrument_id and told.ts_event >= opening.opened_ns
         ),
         ZERO,
     )
@@ -185,6 +212,7 @@ def _open_position(fold: _Fold, position_id: str, found: _Open) -> OpenPosition:
         funding=funding,
         attempts=dict(fold.attempts.get(position_id, {})),
         entry_done=found.entry_done or opening.adopted or position_id not in fold.entries,
+        stop=found.stop,
     )
 
 

@@ -9,12 +9,12 @@ CandleClosed, which history gives back at any time. Both are counted.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 import attrs
-from loguru import logger
 
 from aegis.core.bus import EventBus
 from aegis.core.clock import NS_PER_S, Clock
@@ -37,6 +37,10 @@ LANE: Final = "journal"
 SPILL_ROWS_MAX: Final = 1_000_000
 """Priority rows held in memory while the disk fails; at it entries halt."""
 
+ALARM_FIRST_NS: Final = 60 * NS_PER_S
+ALARM_MAX_NS: Final = 900 * NS_PER_S
+"""While the disk fails the alarm comes again after the first, then twice as long each time."""
+
 _BATCH_ROWS_MAX: Final = 500
 _RETRY_S_FIRST: Final = 0.25
 _RETRY_S_MAX: Final = 10.0
@@ -54,7 +58,9 @@ class JournalStats:
     written: rows of this run on disk. queued_*: rows in memory. dropped: ordinary rows that found
     their queue full. skipped: events not written by design. faults: rows replaced by a
     JournalFault. head: chain of the newest row on disk. failing_for_ns: since the first write that
-    failed in a row, monotonic; None while writing works.
+    failed in a row, monotonic; None while writing works. oldest_for_ns: how long the oldest row in
+    memory waits, monotonic; None while none does. write_ns_max: what the slowest try took, whether
+    it wrote or not: a slow disk shows here.
     """
 
     written: int
@@ -65,6 +71,8 @@ class JournalStats:
     faults: int
     head: str
     failing_for_ns: int | None
+    oldest_for_ns: int | None
+    write_ns_max: int
 
 
 class JournalActor:
@@ -113,6 +121,9 @@ class JournalActor:
         self._writing = asyncio.Lock()
         self._written = self._dropped = self._dropped_told = self._skipped = 0
         self._failing_since_ns: int | None = None
+        self._alarmed_ns = 0
+        self._alarm_after_ns = ALARM_FIRST_NS
+        self._write_ns_max = 0
         bus.listen_all(self.on_event)
 
     def start(self) -> None:
@@ -123,7 +134,8 @@ class JournalActor:
     @property
     def stats(self) -> JournalStats:
         """Return a snapshot of the counters."""
-        since_ns = self._failing_since_ns
+        since_ns, now_ns = self._failing_since_ns, self._clock.mono_ns()
+        oldest_ns = self._oldest_ns()
         in_batch = sum(type(entry.event) in _PRIORITY for entry in self._batch)
         return JournalStats(
             written=self._written,
@@ -133,8 +145,20 @@ class JournalActor:
             skipped=self._skipped,
             faults=self._store.faults,
             head=self._store.head,
-            failing_for_ns=None if since_ns is None else self._clock.mono_ns() - since_ns,
+            failing_for_ns=None if since_ns is None else now_ns - since_ns,
+            oldest_for_ns=None if oldest_ns is None else now_ns - oldest_ns,
+            write_ns_max=self._write_ns_max,
         )
+
+    def unwritten(self) -> dict[str, int]:
+        """Return how many rows of each event type are in memory and not known to be on disk."""
+        waiting = chain(self._batch, self._priority, self._ordinary)
+        counts = Counter(type(entry.event).__name__ for entry in waiting)
+        return {name: counts[name] for name in sorted(counts)}
+
+    def _oldest_ns(self) -> int | None:
+        firsts = [lane[0].mono_ns for lane in (self._batch, self._priority, self._ordinary) if lane]
+        return min(firsts, default=None)
 
     # --- on the loop, for every event ------------------------------------------------------------
 
@@ -218,6 +242,7 @@ class JournalActor:
             if not batch:
                 return None
             durable = any(type(entry.event) in _PRIORITY for entry in batch)
+            began_ns = self._clock.mono_ns()
             try:
                 # Canceled here, the batch stays: written again, rows that are there are left out.
                 _ = await self._offload(
@@ -225,8 +250,10 @@ class JournalActor:
                     lane=LANE,
                 )
             except JournalError as error:
+                self._note_slowness(began_ns)
                 self._failed(error)
                 return error
+            self._note_slowness(began_ns)
             self._batch = []
             self._written += len(batch)
             self._recovered()
@@ -240,13 +267,29 @@ class JournalActor:
             batch.append((first if from_first else second).popleft())
         return batch
 
+    def _note_slowness(self, began_ns: int) -> None:
+        self._write_ns_max = max(self._write_ns_max, self._clock.mono_ns() - began_ns)
+
     def _failed(self, error: JournalError) -> None:
-        if self._failing_since_ns is not None:
+        """Alarm at the first failure in a row, and at a steady pace while it lasts."""
+        now_ns = self._clock.mono_ns()
+        if self._failing_since_ns is None:
+            self._failing_since_ns = now_ns
+            self._alarm_after_ns = ALARM_FIRST_NS
+        elif now_ns - self._alarmed_ns < self._alarm_after_ns:
             return
-        self._failing_since_ns = self._clock.mono_ns()
-        logger.bind(room="journal").error("write failed, rows are kept in memory: {}", error)
+        else:
+            self._alarm_after_ns = min(ALARM_MAX_NS, 2 * self._alarm_after_ns)
+        self._alarmed_ns = now_ns
+        rows = len(self._batch) + len(self._priority) + len(self._ordinary)
+        lasted_s = (now_ns - self._failing_since_ns) / NS_PER_S
+        since = f" for {lasted_s:.0f} s" if lasted_s else ""
         self._alert(
-            "CRITICAL", bounded_text(f"journal does not write, rows are kept in memory: {error}")
+            "CRITICAL",
+            bounded_text(
+                f"the journal was not written{since}, trading goes on, rows that wait in memory: "
+                f"{rows}; they are lost if the process dies: {error}"
+            ),
         )
 
     def _recovered(self) -> None:

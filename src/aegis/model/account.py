@@ -63,7 +63,8 @@ class Capabilities:
     old one (venues.md 1.1, 3.6)."""
     stop_rests_before_entry: bool = False
     """A reduce-only stop with a quantity may rest while there is no position; what it does at its
-    trigger is checked then (venues.md 1.3, 3.3: both accept it; measured by doctor)."""
+    trigger is checked then (venues.md 1.3, 3.3: both accept it; measured by doctor). Where no stop
+    travels with the entry, one rests before it (`stop_before_entry`)."""
     full_beside_rungs: bool = False
     """The position's stop and last target stay while conditional reduce-only rungs rest beside them
     (venues.md 3.3, 3.5: they are orders of another kind; not sure)."""

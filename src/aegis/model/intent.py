@@ -20,7 +20,8 @@ class EnterPosition:
     """
     Open a position with one order. *plan* is the protection it must get, *mark_price* the mark the
     size was computed at, *leverage* what is set and read back before sending (R28). *signal_price*
-    is what the strategy looked at; slippage is taken against it (R33).
+    is what the strategy looked at; slippage is taken against it (R33). *stop_first*: a reduce-only
+    stop that must rest before the request leaves, where the venue takes one without a position.
     """
 
     request: OrderRequest
@@ -31,9 +32,17 @@ class EnterPosition:
     signal_price: Decimal
     signal_id: str
     expires_ns: int
+    stop_first: OrderRequest | None = None
 
     def __attrs_post_init__(self) -> None:
-        request = self.request
+        request, stop = self.request, self.stop_first
+        if stop is not None:
+            _require_reduce_only(stop)
+            if stop.purpose is not Purpose.STOP_ENTRY or stop.side is not self.side.exit_side:
+                raise ValueError(
+                    f"{stop.client_order_id}: {stop.purpose.name} {stop.side.value} is no stop of "
+                    f"a {self.side.value} position before its entry"
+                )
         if request.purpose is not Purpose.ENTRY or request.side is not self.side.entry_side:
             raise ValueError(
                 f"{request.client_order_id}: {request.purpose.name} {request.side.value} does not "

@@ -7,6 +7,7 @@ the bytes left: it is resolved by querying the client order id, never by resendi
 
 import enum
 from decimal import Decimal
+from typing import Final
 
 import attrs
 
@@ -89,11 +90,13 @@ class Purpose(enum.StrEnum):
     """
     Why an order exists; two letters of its client order id, which survive a restart (R30, R79).
 
-    Close purposes carry the cause of the close. STOP_MOVING is a stop at the plan's distance or at
-    break-even, STOP_TRAIL one that trails, RUNG takes a part of the position at a profit.
+    Close purposes carry the cause of the close. STOP_ENTRY rests before its entry leaves,
+    STOP_MOVING is a stop at the plan's distance or at break-even, STOP_TRAIL one that trails, RUNG
+    takes a part of the position at a profit.
     """
 
     ENTRY = "EN"
+    STOP_ENTRY = "SE"
     STOP_FLOOR = "SF"
     STOP_MOVING = "SM"
     STOP_TRAIL = "ST"
@@ -112,7 +115,7 @@ class Purpose(enum.StrEnum):
     @property
     def is_stop(self) -> bool:
         """Say whether the order is a protective stop."""
-        return self in {Purpose.STOP_FLOOR, Purpose.STOP_MOVING, Purpose.STOP_TRAIL}
+        return self in _STOPS
 
     @property
     def is_protection(self) -> bool:
@@ -123,6 +126,11 @@ class Purpose(enum.StrEnum):
     def is_close(self) -> bool:
         """Say whether the order closes a position at market."""
         return self.value.startswith("C")
+
+
+_STOPS: Final = frozenset(
+    {Purpose.STOP_ENTRY, Purpose.STOP_FLOOR, Purpose.STOP_MOVING, Purpose.STOP_TRAIL}
+)
 
 
 class OrderStatus(enum.StrEnum):

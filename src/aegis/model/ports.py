@@ -5,11 +5,17 @@ Both adapters fulfil `VenueGateway`; app hands it to trade and data. All methods
 `VenueError` tree of core.errors and nothing else.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
-from aegis.model.account import Capabilities, OrderReport, PositionReport, VenueSnapshot
+from aegis.model.account import (
+    Capabilities,
+    OrderReport,
+    PositionMode,
+    PositionReport,
+    VenueSnapshot,
+)
 from aegis.model.booked import BookedSince
 from aegis.model.instrument import Instrument, InstrumentId, Venue
 from aegis.model.intent import CancelProtection, SetPositionProtection
@@ -142,6 +148,29 @@ class PlacesAtOnce(Protocol):
 
 
 @runtime_checkable
+class TellsInParts(Protocol):
+    """A gateway that can tell a part of the account while it cannot be asked for the whole."""
+
+    async def connect_unseen(self, held: Mapping[str, PositionMode]) -> tuple[Instrument, ...]:
+        """
+        Return the rules of *held* symbols, for orders that reduce; nothing else is checked.
+
+        The modes are those of their fills in an earlier run: a mode cannot be changed while
+        something is open. A venue whose fills do not tell it finds it another way.
+        """
+
+    async def resting_orders(self) -> tuple[OrderReport, ...]:
+        """Return every resting order, conditional ones included, or raise."""
+
+    async def open_account_stream(self) -> None:
+        """
+        Open the account's stream and wait for it; `start_streams` opens it anew later.
+
+        What it tells before a snapshot was taken is passed on a moment late.
+        """
+
+
+@runtime_checkable
 class SeesOneLeg(Protocol):
     """A gateway of a venue with hedge mode: of a symbol's two legs it shows one (R41)."""
 
@@ -158,5 +187,6 @@ __all__ = [
     "PlacesAtOnce",
     "QuoteFrame",
     "SeesOneLeg",
+    "TellsInParts",
     "VenueGateway",
 ]

@@ -14,7 +14,20 @@ from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.intent import EnterPosition
 from aegis.model.money import ZERO
 from aegis.model.order import Purpose
-from aegis.model.position import PositionView
+from aegis.model.position import CloseCause, PositionView
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class AcknowledgedStop:
+    """
+    The stop the venue was last known to have for a position.
+
+    *order*: the client order id it rests under, "" where that is not known or the venue's own.
+    """
+
+    price: Decimal
+    order: str = ""
+    cause: CloseCause = CloseCause.SL
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -24,7 +37,8 @@ class OpenPosition:
 
     *opening* is the picture its life began with, and where *adopted* also its quantity; *fills* are
     all it had since, *funding* > 0 was received. *attempts*: the highest number used in a client
-    order id of each purpose. *entry_done*: its entry order had ended.
+    order id of each purpose. *entry_done*: its entry order had ended. *stop*: None when
+    none was acknowledged, or its loss was told.
     """
 
     opening: PositionView
@@ -32,6 +46,7 @@ class OpenPosition:
     funding: Decimal = ZERO
     attempts: Mapping[Purpose, int] = attrs.field(factory=dict)
     entry_done: bool = False
+    stop: AcknowledgedStop | None = None
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -6,10 +6,11 @@ Every value is real and of the moment the first line names; an unknown says so (
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Final
 
 import attrs
 
-from aegis.core.clock import NS_PER_MS, format_ns
+from aegis.core.clock import NS_PER_MS, NS_PER_S, format_ns
 from aegis.model.instrument import Venue
 from aegis.model.money import plain
 from aegis.ops.probes import (
@@ -34,6 +35,9 @@ from aegis.ops.words import (
     usdt,
     who,
 )
+
+SLOW_DISK_NS: Final = NS_PER_S
+"""A batch takes some milliseconds; from here on the disk is told."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -218,8 +222,20 @@ def journal_line(journal: JournalRow | None) -> str:
     dropped = f", DROPPED {journal.dropped}" if journal.dropped else ", none dropped"
     return (
         f"journal  {journal.written} rows written, {journal.queued} queued{dropped}, "
-        f"chain head {journal.chain_head[:16] or NOT_RECORDED}"
+        f"{_slowness(journal)}chain head {journal.chain_head[:16] or NOT_RECORDED}"
     )
+
+
+def _slowness(journal: JournalRow) -> str:
+    """Return what a person must know of the disk, "" while it keeps up."""
+    told = ""
+    if journal.failing_ns is not None:
+        told += f"NOT WRITING for {duration(journal.failing_ns)}, "
+    if journal.oldest_ns is not None and journal.oldest_ns >= SLOW_DISK_NS:
+        told += f"the oldest waits {duration(journal.oldest_ns)}, "
+    if journal.write_ns_max is not None and journal.write_ns_max >= SLOW_DISK_NS:
+        told += f"slowest write {duration(journal.write_ns_max)}, "
+    return told
 
 
 def queue_line(probes: Probes) -> str:

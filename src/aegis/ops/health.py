@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from aegis.core.clock import NS_PER_S
-from aegis.model.instrument import InstrumentId
+from aegis.model.instrument import InstrumentId, Venue
 
 LAG_MAX_NS: Final = 5 * NS_PER_S
 """A loop that runs a timer so much too late cannot keep a deadline of 3 s."""
@@ -30,6 +30,27 @@ class ExitState:
     instrument_id: InstrumentId
     naked_ns: int | None
     closing: bool
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class VenueLink:
+    """
+    How a venue is reached now: *streams* that were ever open, those of them that are *down*.
+
+    *frame_age_s*: of the newest quote or mark of any symbol, in seconds of your clock; None: none
+    came yet. A venue that is away makes no bot unwell: a new start would not bring it back.
+    """
+
+    venue: Venue
+    brought_up: bool
+    streams: tuple[str, ...]
+    down: tuple[str, ...]
+    frame_age_s: float | None
+
+    @property
+    def connected(self) -> bool:
+        """Say whether it is brought up, its streams are open now, and market data have come."""
+        return self.brought_up and not self.down and self.frame_age_s is not None
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -76,12 +76,22 @@ class GuardRow:
 
 @attrs.frozen(slots=True, kw_only=True)
 class JournalRow:
-    """The journal's state; *chain_head* shows a cut tail."""
+    """
+    The journal's state; *chain_head* shows a cut tail.
+
+    Loop ns, None where there is none: *failing_ns* since when no write succeeded, *oldest_ns* how
+    long the oldest row in memory waits, *write_ns_max* what the slowest write took. *unwritten*:
+    rows in memory by event type.
+    """
 
     written: int
     queued: int
     dropped: int
     chain_head: str
+    failing_ns: int | None = None
+    oldest_ns: int | None = None
+    write_ns_max: int | None = None
+    unwritten: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -107,6 +117,19 @@ class FunnelRow:
 
     instrument_id: InstrumentId
     stages: tuple[tuple[str, int], ...]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class VenueBooks:
+    """
+    What a venue lists of a run: *cash* is sold - bought - fees + funding, USDT.
+
+    *fills_elsewhere*: in symbols this bot does not follow, not in *cash*.
+    """
+
+    fills: int
+    cash: Decimal
+    fills_elsewhere: int = 0
 
 
 @attrs.frozen(slots=True, kw_only=True)

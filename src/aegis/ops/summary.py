@@ -15,7 +15,7 @@ from rich.text import Text
 
 from aegis.model.instrument import Venue
 from aegis.ops.beat import scaled_note
-from aegis.ops.probes import DataRow, PositionRow, Probes, TwinMeter
+from aegis.ops.probes import DataRow, PositionRow, Probes, TwinMeter, VenueBooks
 from aegis.ops.tally import Tally
 from aegis.ops.words import NOT_RECORDED, duration, plural, signed_usdt
 
@@ -76,6 +76,33 @@ def income_rows(tally: Tally, venue_income: Mapping[Venue, Decimal] | None) -> l
         verdict = "agree" if abs(off) <= INCOME_TOLERANCE else f"DIFFER by {off:+.4f}"
         text = f"ours {ours:+.4f}, venue {theirs:+.4f} USDT: {verdict}"
         rows.append((f"income {venue.value}", text))
+    return rows
+
+
+def books_agree(tally: Tally, venue: Venue, books: VenueBooks) -> bool:
+    """Say whether our fills, fees and funding of the run are those the venue lists (R77)."""
+    return abs(tally.cash(venue) - books.cash) <= INCOME_TOLERANCE
+
+
+def listed_rows(tally: Tally, listed: Mapping[Venue, VenueBooks | str]) -> list[Row]:
+    """Return our books against what each venue lists, or why it does not; see `VenueBooks`."""
+    rows: list[Row] = []
+    for venue in sorted(listed):
+        books = listed[venue]
+        name = f"income {venue.value}"
+        if isinstance(books, str):
+            rows.append(
+                (name, f"ours {tally.income(venue):+.4f} USDT, venue {NOT_RECORDED}: {books}")
+            )
+            continue
+        off = tally.cash(venue) - books.cash
+        verdict = "agree" if books_agree(tally, venue, books) else f"DIFFER by {off:+.4f}"
+        counts = f"{plural(tally.fills[venue], 'fill')}, the venue lists {books.fills}"
+        theirs = tally.income(venue) - off
+        text = f"ours {tally.income(venue):+.4f}, venue {theirs:+.4f} USDT ({counts}): {verdict}"
+        if books.fills_elsewhere:
+            text += f"; {plural(books.fills_elsewhere, 'fill')} in symbols not followed left out"
+        rows.append((name, text))
     return rows
 
 
@@ -147,6 +174,9 @@ def data_rows(tally: Tally, accounts: Sequence[DataRow], probes: Probes) -> list
         )
     dropped = NOT_RECORDED if journal is None else f"{journal.dropped} of {journal.written} rows"
     rows.append(("journal dropped", dropped))
+    if journal is not None and journal.queued:
+        kinds = ", ".join(f"{name} {count}" for name, count in journal.unwritten.items())
+        rows.append(("journal NOT WRITTEN", f"{plural(journal.queued, 'row')}{_in(kinds)}"))
     rows.append(("candle gaps", f"{tally.gaps}, {plural(tally.candles_missing, 'candle')} missing"))
     return rows
 
@@ -175,19 +205,22 @@ def render_summary(
     title: str,
     label: str = "",
     venue_income: Mapping[Venue, Decimal] | None = None,
+    listed: Mapping[Venue, VenueBooks | str] | None = None,
     is_plain: bool = False,
 ) -> RenderableType:
     """
     Return the summary for a rich Console.
 
     title: mode, duration and why it ended. label: what market was played. venue_income: what each
-    venue booked in this run, realized profit - fees + funding, USDT. is_plain: no box characters.
+    venue booked in this run, realized profit - fees + funding, USDT. listed: what each venue lists
+    where it was asked for that instead. is_plain: no box characters.
     """
     positions = probes.positions()
+    compared = listed_rows(tally, listed) if listed else income_rows(tally, venue_income)
     parts: list[tuple[str, list[Row]]] = [
         ("trades", trade_rows(tally, positions)),
         ("protection", protection_rows(tally, probes.twin_meter())),
-        ("money", [*money_rows(tally), *income_rows(tally, venue_income)]),
+        ("money", [*money_rows(tally), *compared]),
         ("data", data_rows(tally, probes.data_accounts(), probes)),
         ("errors", fault_rows(tally)),
     ]
@@ -212,6 +245,7 @@ def print_summary(
     title: str,
     label: str = "",
     venue_income: Mapping[Venue, Decimal] | None = None,
+    listed: Mapping[Venue, VenueBooks | str] | None = None,
     file: TextIO | None = None,
 ) -> None:
     """Print the summary to *file* (stdout without one), plain where that is no terminal."""
@@ -226,6 +260,7 @@ def print_summary(
             title=title,
             label=label,
             venue_income=venue_income,
+            listed=listed,
             is_plain=is_plain,
         )
     )

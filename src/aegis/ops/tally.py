@@ -64,6 +64,10 @@ def net_pnl_of(event: PositionClosed) -> Decimal | None:
     return event.net_pnl
 
 
+def _add(sums: dict[Venue, Decimal], venue: Venue, amount: Decimal) -> None:
+    sums[venue] = sums.get(venue, ZERO) + amount
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class NakedTimes:
     """
@@ -99,9 +103,14 @@ class Tally:
         self.realized: dict[Venue, Decimal] = {}
         self.fees: dict[Venue, Decimal] = {}
         self.funding: dict[Venue, Decimal] = {}
+        self.fills: Counter[Venue] = Counter()
+        self._traded: dict[Venue, Decimal] = {}
+        """Fills that happened in this run, and what they sold less what they bought."""
         self.booked_before: dict[Venue, Decimal] = {}
         """Of all that, what happened before this run began, while nobody listened."""
         self._began_ns = 0
+        self._fees_before: dict[Venue, Decimal] = {}
+        self._funding_before: dict[Venue, Decimal] = {}
         self.confirmed = 0
         self.closed_unconfirmed = 0
         self.naked_ns: list[int] = []
@@ -216,6 +225,16 @@ class Tally:
         whole = self.realized.get(venue, ZERO) - paid + self.funding.get(venue, ZERO)
         return whole - self.booked_before.get(venue, ZERO)
 
+    def cash(self, venue: Venue) -> Decimal:
+        """
+        Return sold - bought - fees + funding of this run, USDT: what a venue's own lists add up to.
+
+        Needs no opening price, and so can be compared where positions of before are open.
+        """
+        paid = self.fees.get(venue, ZERO) - self._fees_before.get(venue, ZERO)
+        received = self.funding.get(venue, ZERO) - self._funding_before.get(venue, ZERO)
+        return self._traded.get(venue, ZERO) - paid + received
+
     # --- positions and money ---------------------------------------------------------------------
 
     def _on_run_started(self, event: RunStarted) -> None:
@@ -243,7 +262,9 @@ class Tally:
         self.closed[event.cause] += 1
         was_confirmed = self._open.pop(position.position_id, None)
         self._adopted_open.pop(position.position_id, None)
-        self._realized_of.pop(position.position_id, None)
+        if position.qty == 0:
+            # One that ended with a rest may still be told fills: they count from here on.
+            self._realized_of.pop(position.position_id, None)
         if was_confirmed is None:
             self.closed_unknown += 1
         elif not was_confirmed:
@@ -263,6 +284,12 @@ class Tally:
         self.realized[venue] = self.realized.get(venue, ZERO) + made
         self.fees[venue] = self.fees.get(venue, ZERO) + event.fill.fee
         self._note_earlier(venue, made - event.fill.fee, event.fill.ts_event)
+        fill = event.fill
+        if fill.ts_event < self._began_ns:
+            _add(self._fees_before, venue, fill.fee)
+        else:
+            self.fills[venue] += 1
+            _add(self._traded, venue, -fill.side.sign * fill.last_qty * fill.last_px)
 
     def _on_funding(self, event: FundingReported) -> None:
         key = (event.venue, event.funding_id)
@@ -271,6 +298,8 @@ class Tally:
         self._funding_ids[key] = None
         self.funding[event.venue] = self.funding.get(event.venue, ZERO) + event.amount
         self._note_earlier(event.venue, event.amount, event.ts_event)
+        if event.ts_event < self._began_ns:
+            _add(self._funding_before, event.venue, event.amount)
 
     # --- protection ------------------------------------------------------------------------------
 

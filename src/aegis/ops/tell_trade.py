@@ -182,14 +182,15 @@ def _opened(event: PositionOpened, memory: Memory) -> Line:
     instrument = position.instrument_id
     entry = _price(memory, instrument, position.entry_px_avg)
     what = f"{position.side.value.lower()} {plain(position.qty)} @ {entry}"
+    if position.restored:
+        # Before adopted: one that an earlier run adopted is known by now.
+        memory.adopted[position.position_id] = None
+        text = f"RESTORED {position.position_id} {what}: it goes on from an earlier run"
+        return Line("INFO", instrument, text)
     if position.adopted:
         memory.adopted[position.position_id] = None
         text = f"ADOPTED {what}: found on the venue, it gets its stop and target now"
         return Line("WARNING", instrument, text)
-    if position.restored:
-        memory.adopted[position.position_id] = None
-        text = f"RESTORED {position.position_id} {what}: it goes on from an earlier run"
-        return Line("INFO", instrument, text)
     return Line("DEBUG", instrument, f"ENTRY first fill {what}")
 
 

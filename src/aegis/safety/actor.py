@@ -320,7 +320,9 @@ class SafetyActor:
 
     def on_fill_booked(self, event: FillBooked) -> None:
         """Follow the position's quantity."""
-        if event.position.instrument_id in self._positions:
+        known = self._positions.get(event.position.instrument_id)
+        # A fill found late may be of a position that ended, while the next one is open.
+        if known is not None and known.position_id == event.position.position_id:
             self._positions[event.position.instrument_id] = event.position
 
     def on_entry_completed(self, event: EntryCompleted) -> None:

@@ -244,6 +244,12 @@ class AegisConfig:
     order_timeout_s: float = knob(
         2.0, unit="s", low=0.2, high=30.0, why="REST calls that place, cancel or amend"
     )
+    stop_before_entry: bool = knob(
+        True,
+        unit="true or false",
+        why="where a stop may rest without a position (Binance), one does before an entry leaves: "
+        "no gap after the fill, one more round trip before it",
+    )
     order_entry: str = choice(
         "ws",
         ("ws", "rest"),

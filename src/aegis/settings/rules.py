@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 _INT_AS_FLOAT_MAX: Final = 2**53
 
+RISING_PAIRS: Final = (
+    ("ema_fast_period", "ema_slow_period"),
+    ("higher_ema_fast_period", "higher_ema_slow_period"),
+    ("rsi_min", "rsi_max"),
+    ("atr_ratio_min", "atr_ratio_max"),
+    ("min_stop_pct", "max_stop_pct"),
+    ("protection_soft_ms", "protection_hard_ms"),
+)
+"""Of each pair the first must be below the second."""
+
 Require = Callable[[bool, str, str, str], None]
 """What must hold, the knob it is about, what is allowed, and the fix."""
 
@@ -108,14 +118,7 @@ def _check_names(config: "AegisConfig", require: Require) -> None:
 
 
 def _check_limits(config: "AegisConfig", require: Require) -> None:
-    for low, high in (
-        ("ema_fast_period", "ema_slow_period"),
-        ("higher_ema_fast_period", "higher_ema_slow_period"),
-        ("rsi_min", "rsi_max"),
-        ("atr_ratio_min", "atr_ratio_max"),
-        ("min_stop_pct", "max_stop_pct"),
-        ("protection_soft_ms", "protection_hard_ms"),
-    ):
+    for low, high in RISING_PAIRS:
         require(
             getattr(config, low) < getattr(config, high),
             low,

@@ -41,7 +41,11 @@ def parse_value(attribute: "attrs.Attribute[Any]", text: str) -> object:
     reader = readers.get(attribute.type)
     if reader is not None:
         return reader(text)
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if text and not parts:
+        # Commas alone are a slip, and must not read as "no choice made".
+        raise ValueError(f"no name in it: {text!r}")
+    return parts
 
 
 def _read_switch(text: str) -> bool:
@@ -112,7 +116,7 @@ def resolve(
                         name=key,
                         value=source[key],
                         allowed=describe(attribute),
-                        fix=f"default is {_show(default_of(attribute))}",
+                        fix=_fix_for(attribute),
                     )
                 )
             origins[name] = origin
@@ -126,6 +130,11 @@ def resolve(
     if problems:
         raise ConfigError(problems)
     return Resolved(config=config, origins=origins)
+
+
+def _fix_for(attribute: "attrs.Attribute[Any]") -> str:
+    default = _show(default_of(attribute))
+    return f"default is {default}" if default else "name at least one, or leave it out"
 
 
 def _unknown_name(key: str, fields: Mapping[str, object]) -> Problem:

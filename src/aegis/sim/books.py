@@ -23,7 +23,7 @@ from aegis.model.events import (
 )
 from aegis.model.order import Purpose
 from aegis.model.order_id import parse_client_order_id
-from aegis.model.position import CloseCause
+from aegis.model.position import CloseCause, PositionView
 from aegis.sim.evidence import Evidence, name_of, overlap_ns
 from aegis.sim.witness import FillSeen
 from aegis.twin.engine.api import FORCED
@@ -32,6 +32,7 @@ ZERO: Final = Decimal(0)
 MONEY_TOLERANCE: Final = Decimal("0.000001")
 """USDT; both sides add the same numbers, and averages are divided to 28 digits."""
 STALE_BOOK_S: Final = 2.0
+FEES: Final = ("COMMISSION", "LIQUIDATION_FEE")
 
 
 def fill_number(venue: str, fill_id: str) -> int:
@@ -105,11 +106,19 @@ def _positions(evidence: Evidence) -> Iterator[str]:
     yield from (f"{each} was closed and never opened" for each in closed if each not in opened)
     failed = {e.position_id for e in evidence.events(EntryFailed)}
     yield from (f"{each} was opened and rolled back" for each in sorted(failed & opened))
+    yield from (f"{each} was rolled back and had filled" for each in _filled(evidence, failed))
     last = evidence.lives[-1]
     for event in last.of(OrderSubmitted):
         is_entry = event.request.purpose is Purpose.ENTRY
         if is_entry and last.is_clean and event.position_id not in opened | failed:
             yield f"{event.position_id} was ordered and neither opened nor rolled back"
+
+
+def _filled(evidence: Evidence, position_ids: set[str]) -> Iterator[str]:
+    """Yield those of *position_ids* whose entry the venue filled, each once."""
+    tags = (parse_client_order_id(f.client_id) for f in evidence.fills if f.closed_qty < f.qty)
+    entered = [tag.position_id for tag in tags if tag is not None and tag.purpose is Purpose.ENTRY]
+    yield from dict.fromkeys(each for each in entered if each in position_ids)
 
 
 def unequal_ends(evidence: Evidence) -> Iterator[str]:
@@ -211,7 +220,8 @@ def unequal_money(evidence: Evidence) -> Iterator[str]:
         ]
         fees = sum((es[0].fill.fee for (v, _), es in booked.items() if v == venue), ZERO)
         fees += sum((fill.fee for fill in missing), ZERO)
-        paid = -_income(evidence, venue, "COMMISSION")
+        # What the venue closes by force costs a fee of its own kind.
+        paid = -sum((_income(evidence, venue, kind) for kind in FEES), ZERO)
         if abs(fees - paid) > MONEY_TOLERANCE:
             yield f"{venue} fees: ours {fees}, the venue's {paid}"
         if not missing:
@@ -220,6 +230,45 @@ def unequal_money(evidence: Evidence) -> Iterator[str]:
             if abs(realized - told) > MONEY_TOLERANCE:
                 yield f"{venue} realized: ours {realized}, the venue's {told}"
         yield from _funding(evidence, venue)
+    yield from _wrong_results(evidence)
+
+
+def _wrong_results(evidence: Evidence) -> Iterator[str]:
+    """Yield closed positions whose fees, funding or net result are not those of their rows."""
+    fees: dict[str, dict[tuple[str, int], Decimal]] = {}
+    paid: dict[str, dict[str, Decimal]] = {}
+    here: dict[tuple[str, str], PositionView] = {}
+    for event in (event for life in evidence.lives for event in life.events):
+        match event:
+            case PositionOpened(position=view):
+                here[name_of(view.instrument_id.venue), view.instrument_id.symbol] = view
+            case FillBooked(position=view, fill=fill):
+                venue = name_of(fill.instrument_id.venue)
+                key = (venue, fill_number(venue, fill.fill_id))
+                fees.setdefault(view.position_id, {})[key] = fill.fee
+            case FundingReported(instrument_id=instrument) if instrument is not None:
+                held = here.get((name_of(instrument.venue), instrument.symbol))
+                if held is not None and held.opened_ns <= event.ts_event:
+                    amounts = paid.setdefault(held.position_id, {})
+                    _ = amounts.setdefault(event.funding_id, event.amount)
+            case PositionClosed(position=view):
+                _ = here.pop((name_of(view.instrument_id.venue), view.instrument_id.symbol), None)
+                fee = sum(fees.get(view.position_id, {}).values(), ZERO)
+                funding = sum(paid.get(view.position_id, {}).values(), ZERO)
+                yield from _result_of(event, fee, funding)
+            case _:
+                pass
+
+
+def _result_of(event: PositionClosed, fee: Decimal, funding: Decimal) -> Iterator[str]:
+    view, name = event.position, event.position.position_id
+    if abs(view.fees - fee) > MONEY_TOLERANCE:
+        yield f"{name} closed with fees of {view.fees}, those of its fills are {fee}"
+    if abs(view.funding - funding) > MONEY_TOLERANCE:
+        yield f"{name} closed with funding of {view.funding}, told was {funding}"
+    net = view.realized_pnl - view.fees + view.funding
+    if abs(event.net_pnl - net) > MONEY_TOLERANCE:
+        yield f"{name} closed with {event.net_pnl} net, its parts add up to {net}"
 
 
 def _income(evidence: Evidence, venue: str, kind: str) -> Decimal:
@@ -261,7 +310,10 @@ def false_causes(evidence: Evidence) -> Iterator[str]:
     for life in evidence.lives:
         for event in life.events:
             if isinstance(event, FillBooked):
-                last[event.position.position_id] = event
+                # A fill that was found late happened before others that are booked already.
+                before = last.setdefault(event.position.position_id, event)
+                if event.fill.ts_event >= before.fill.ts_event:
+                    last[event.position.position_id] = event
             elif isinstance(event, PositionClosed) and event.position.qty == 0:
                 booked = last.get(event.position.position_id)
                 if booked is None:
@@ -280,6 +332,7 @@ def false_causes(evidence: Evidence) -> Iterator[str]:
 
 
 _BY_PURPOSE: Final = {
+    Purpose.STOP_ENTRY: CloseCause.SL,
     Purpose.STOP_FLOOR: CloseCause.SL,
     Purpose.STOP_MOVING: CloseCause.SL,
     Purpose.STOP_TRAIL: CloseCause.TRAIL,

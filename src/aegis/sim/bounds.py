@@ -16,7 +16,8 @@ from aegis.core.clock import NS_PER_S
 from aegis.model.events import SnapshotReported
 from aegis.settings import AegisConfig
 from aegis.sim.evidence import Evidence, Window, name_of, overlap_ns
-from aegis.sim.plan import Kind
+from aegis.sim.kinds import Kind
+from aegis.sim.transport_faults import HALF_OPEN_S
 from aegis.twin.boot import VenueName
 
 FIRST_ASK_S: Final = 0.25
@@ -38,12 +39,35 @@ LOST: Final = frozenset(
     {
         *(Kind.ANSWER_LOST, Kind.REQUEST_LOST, Kind.ANSWER_LATE, Kind.ERROR_AFTER),
         *(Kind.UNKNOWN_AFTER, Kind.REFUSED, Kind.TOO_MANY, Kind.BANNED),
-        *(Kind.QUERY_EMPTY, Kind.QUERY_FAILED),
+        *(Kind.QUERY_EMPTY, Kind.QUERY_FAILED, Kind.RESET_BEFORE, Kind.RESET_AFTER),
+        *(Kind.WARNED_THEN_BANNED, Kind.NAME_UNRESOLVED),
     }
 )
+UNSENT: Final = frozenset({Kind.CONNECT_REFUSED})
+"""Known at once: nobody waits for an answer."""
 UNTOLD: Final = frozenset({Kind.FRAMES_LOST, Kind.STREAM_SILENT, Kind.KEY_EXPIRED})
-LATE: Final = frozenset({Kind.FRAMES_LATE})
-CUT: Final = frozenset({Kind.STREAM_CUT})
+LATE: Final = frozenset({Kind.FRAMES_LATE, Kind.FRAMES_REORDERED})
+CUT: Final = frozenset(
+    {
+        *(Kind.STREAM_CUT, Kind.DAY_CLOSE, Kind.STREAM_REFUSED, Kind.STREAM_HALF_OPEN),
+        *(Kind.FRAMES_REPLAYED,),
+    }
+)
+HALF_OPEN: Final = frozenset({Kind.STREAM_HALF_OPEN})
+REFUSED_STREAM: Final = frozenset({Kind.STREAM_REFUSED})
+NOT_YET: Final = frozenset({Kind.POSITION_UNSEEN})
+CLOCKS: Final = frozenset({Kind.CLOCK_STEP, Kind.CLOCK_DRIFT})
+THIN: Final = frozenset({Kind.BOOK_THIN})
+STREAM_REFUSED_MAX_S: Final = 30.0
+NOT_YET_MAX_S: Final = 1.5
+"""The plan draws neither longer."""
+CLOCK_WRONG_MAX_S: Final = 1_500.0
+"""A clock is off for 900 s at most, and measured anew within 600 s more."""
+RETIMED_TRIPS: Final = 5
+"""Round trips of a request whose time was refused: itself, three measurements, itself again."""
+THIN_MAX_S: Final = 600.0
+THIN_CLOSES: Final = 6
+"""In so many pieces a position leaves through what the plan leaves of the book."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -137,13 +161,22 @@ def bound_of(evidence: Evidence, venue: str, span: Window) -> Bound:
     around = (since_ns, span[1])
     lost = len(evidence.struck(venue, LOST, around))
     answer = 2 * config.order_timeout_s
+    unsent = len(evidence.struck(venue, UNSENT, around))
+    thin = evidence.struck(venue, THIN, (span[0] - round(THIN_MAX_S * NS_PER_S), span[1]))
+    closes = sum(answer + _retry_s(n) for n in range(min(lost, 8)))
+    closes += sum(_retry_s(n) for n in range(min(unsent, 8)))
+    closes += sum(_retry_s(n) for n in range(THIN_CLOSES)) if thin else 0.0
     return Bound(
         detect=_detect(evidence, venue, span, around, lost),
         hard=config.protection_hard_ms / 1000,
         queue=config.request_timeout_s if lost and venue == "bybit" else 0.0,
-        closes=sum(answer + min(0.25 * 2**n, RETRY_MAX_S) for n in range(min(lost, 8))),
+        closes=closes,
         fill=0.1,
     )
+
+
+def _retry_s(failed: int) -> float:
+    return float(min(0.25 * 2**failed, RETRY_MAX_S))
 
 
 def _detect(evidence: Evidence, venue: str, span: Window, around: Window, lost: int) -> float:
@@ -161,6 +194,13 @@ def _detect(evidence: Evidence, venue: str, span: Window, around: Window, lost: 
         near = (span[0] - round(RECONNECT_MAX_S * NS_PER_S), span[1])
         if evidence.struck(venue, CUT, wide) or overlap_ns(*near, down):
             detect += RECONNECT_MAX_S
+    detect += HALF_OPEN_S if evidence.struck(venue, HALF_OPEN, wide) else 0.0
+    detect += STREAM_REFUSED_MAX_S if evidence.struck(venue, REFUSED_STREAM, wide) else 0.0
+    if evidence.struck(venue, NOT_YET, around):
+        detect += NOT_YET_MAX_S + config.protection_retry_ms / 1000
+    off = (span[0] - round(CLOCK_WRONG_MAX_S * NS_PER_S), span[1])
+    if evidence.struck("", CLOCKS, off):
+        detect += RETIMED_TRIPS * 2 * config.paper_latency_ms / 1000
     stuck = frozenset({Kind.TRIGGER_STUCK})
     if evidence.struck(venue, stuck, around):
         detect += WATCHDOG_S

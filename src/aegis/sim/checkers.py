@@ -29,10 +29,18 @@ from aegis.model.events import (
 )
 from aegis.model.instrument import Venue
 from aegis.model.order import Purpose
-from aegis.model.order_id import OrderTag, parse_client_order_id
 from aegis.sim.books import broken_books, false_causes, unequal_ends, unequal_money
-from aegis.sim.bounds import LOST, spans_of
+from aegis.sim.bounds import LOST, UNSENT, spans_of
 from aegis.sim.evidence import Evidence, Life, name_of, overlap_ns
+from aegis.sim.rivals import rivals_ignored
+from aegis.sim.stops import (
+    denied_exits,
+    false_ends,
+    misfitting_stops,
+    needless_closes,
+    own_tag,
+    stops_taken_away,
+)
 from aegis.sim.witness import FillSeen, OrderSeen
 
 Checker = Callable[[Evidence], Iterator[str]]
@@ -61,12 +69,6 @@ def unprotected(evidence: Evidence) -> Iterator[str]:
             )
 
 
-def own(evidence: Evidence, client_id: str) -> OrderTag | None:
-    """Return what a client id says when it is of this installation."""
-    tag = parse_client_order_id(client_id)
-    return tag if tag is not None and tag.installation == evidence.installation else None
-
-
 def doubled_orders(evidence: Evidence) -> Iterator[str]:
     """No client id is used twice, and no position gets two entries."""
     sent = [o for o in evidence.orders if o.by_user and not o.is_child and o.client_id]
@@ -76,7 +78,7 @@ def doubled_orders(evidence: Evidence) -> Iterator[str]:
             yield f"{venue} {client_id} x{times}"
     entries: Counter[str] = Counter()
     for order in sent:
-        tag = own(evidence, order.client_id)
+        tag = own_tag(evidence, order.client_id)
         if tag is not None and tag.purpose is Purpose.ENTRY:
             entries[tag.position_id] += 1
     for position_id, times in entries.items():
@@ -95,10 +97,15 @@ def flipped_signs(evidence: Evidence) -> Iterator[str]:
 
 
 def opened_by_exits(evidence: Evidence) -> Iterator[str]:
-    """Nothing but an entry opens or grows a position, and each grows its own alone."""
+    """Nothing but an entry can open or grow a position, and each grows its own alone."""
+    for order in evidence.orders:
+        tag = own_tag(evidence, order.client_id)
+        is_exit = tag is not None and tag.purpose is not Purpose.ENTRY and not order.is_child
+        if is_exit and not order.reduces:
+            yield f"{order.venue} {order.symbol}: {order.client_id} was sent as one that opens"
     builders: dict[tuple[str, str], set[str]] = defaultdict(set)
     for fill in evidence.fills:
-        tag = own(evidence, fill.client_id)
+        tag = own_tag(evidence, fill.client_id)
         at = (fill.venue, fill.symbol)
         if fill.qty > fill.closed_qty and tag is not None:
             if tag.purpose is not Purpose.ENTRY:
@@ -113,7 +120,7 @@ def opened_by_exits(evidence: Evidence) -> Iterator[str]:
 def leftovers(evidence: Evidence) -> Iterator[str]:
     """No reduce-only order of ours outlives its position by more than 120 s."""
     for order in evidence.orders:
-        if not order.reduces or order.is_child or own(evidence, order.client_id) is None:
+        if not order.reduces or order.is_child or own_tag(evidence, order.client_id) is None:
             continue
         if order.status in STUCK:
             # Its trigger never reached matching: the venue takes no cancel of it (-4117).
@@ -139,7 +146,7 @@ def _unasked(evidence: Evidence, venue: str) -> Iterator[tuple[int, int]]:
     wait_ns = round(evidence.config.reconcile_interval_s * NS_PER_S)
     for strike in evidence.log.strikes:
         what = strike.what.partition(" ")[0]
-        if strike.venue == venue and strike.kind in LOST and what in FLATNESS:
+        if strike.venue == venue and strike.kind in LOST | UNSENT and what in FLATNESS:
             yield strike.ts_ns, strike.ts_ns + wait_ns
 
 
@@ -166,7 +173,7 @@ def limits(evidence: Evidence) -> Iterator[str]:
     sizes = sorted(evidence.fills, key=lambda fill: fill.ts_ns)
     for fill in sizes:
         held[fill.venue] = fill.open_after
-        if fill.qty == fill.closed_qty or own(evidence, fill.client_id) is None:
+        if fill.qty == fill.closed_qty or own_tag(evidence, fill.client_id) is None:
             continue
         yield from _limits_of(evidence, fill, sum(held.values()))
         notional = abs(fill.qty_after) * fill.price
@@ -297,9 +304,15 @@ CHECKERS: Final[dict[str, Checker]] = {
     "sign": flipped_signs,
     "opened by an exit": opened_by_exits,
     "leftover": leftovers,
+    "stop taken away": stops_taken_away,
+    "stop of another size": misfitting_stops,
+    "denied exit": denied_exits,
+    "false end": false_ends,
+    "needless close": needless_closes,
     "limits": limits,
     "intents": intents,
     "unguarded entry": unguarded_entries,
+    "second instance": rivals_ignored,
     "frames": streams,
     "code": code_faults,
     "not submitted": uncounted,

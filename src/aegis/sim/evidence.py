@@ -1,21 +1,28 @@
 """What a run left behind, for the checkers: the venues' record, the journal, the strikes."""
 
 from decimal import Decimal
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import attrs
 
+from aegis.core.clock import NS_PER_S
 from aegis.core.event import Event
 from aegis.model.instrument import Venue
 from aegis.settings import AegisConfig
 from aegis.sim.faults import Log, Strike
-from aegis.sim.plan import Kind
+from aegis.sim.kinds import Kind
 from aegis.sim.witness import FillSeen, IncomeSeen, OrderSeen, SizeSeen
 from aegis.twin.boot import VenueName
 from aegis.twin.meter import Episode
 
 E = TypeVar("E", bound=Event)
 Window = tuple[int, int]
+BROKEN: Final = frozenset(
+    {Kind.STREAM_CUT, Kind.STREAM_REFUSED, Kind.STREAM_HALF_OPEN, Kind.DAY_CLOSE, Kind.RESET_BEFORE,
+     Kind.RESET_AFTER}
+)  # fmt: skip
+"""After these an order socket is opened anew, or not."""
+BROKEN_BEFORE_NS: Final = 30 * NS_PER_S
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -65,7 +72,23 @@ class Evidence:
     def windows(self, venue: str) -> list[Window]:
         """Return when nobody could act on *venue*: no process, or no way to the venue."""
         down = [(from_ns, to_ns) for at, from_ns, to_ns in self.log.outages if at == venue]
-        return [*self.log.dead, *down]
+        return [*self.log.dead, *down, *self._unreachable(venue)]
+
+    def _unreachable(self, venue: str) -> list[Window]:
+        """
+        Return when no order could leave because the venue's name was not resolved.
+
+        By REST none could; by a socket only from when it broke.
+        """
+        windows = []
+        for at, from_ns, to_ns in self.log.unnamed:
+            broken = self.struck(venue, BROKEN, (from_ns - BROKEN_BEFORE_NS, to_ns))
+            since_ns = from_ns
+            if self.config.order_entry != "rest":
+                since_ns = max([from_ns, broken[0].ts_ns]) if broken else to_ns
+            if at == venue and since_ns < to_ns:
+                windows.append((since_ns, to_ns))
+        return windows
 
     def struck(self, venue: str, kinds: frozenset[Kind], window: Window) -> list[Strike]:
         """Return the strikes of *kinds* on *venue* within *window*."""

@@ -4,17 +4,13 @@ from collections import Counter
 
 import attrs
 
-from aegis.model.events import PositionClosed, PositionOpened
-from aegis.sim.bounds import Span, spans_of
-from aegis.sim.evidence import Evidence
-from aegis.sim.plan import FaultPlan
-
 
 @attrs.frozen(slots=True, kw_only=True)
 class Outcome:
     """
     One run judged. *unprotected_ms*: by venue, of every position. *counted_ms* the same without
-    the time nobody could act. *digest*: of the journal, equal for equal runs.
+    the time nobody could act. *orders*: that reached the venues, children and attached ones left
+    out. *digest*: of the journal, equal for equal runs. *wall_s*: seconds the machine took.
     """
 
     seed: int
@@ -28,41 +24,36 @@ class Outcome:
     violations: tuple[str, ...]
     digest: str
     wall_s: float
+    orders: int = 0
     lines: tuple[str, ...] = ()
     plan_lines: tuple[str, ...] = ()
 
 
-def outcome_of(
-    plan: FaultPlan,
-    evidence: Evidence,
-    *,
-    violations: tuple[str, ...],
-    digest: str,
-    wall_s: float,
-    lines: tuple[str, ...],
+def failed_outcome(
+    seed: int, hours: float, problem: str, *, wall_s: float, plan_lines: tuple[str, ...] = ()
 ) -> Outcome:
-    """Return what *plan* came to."""
-    opened = {e.position.position_id for e in evidence.events(PositionOpened)}
-    spans = spans_of(evidence)
+    """Return the outcome of a run that could not be judged; *problem* as `law: what`."""
     return Outcome(
-        seed=plan.seed,
-        hours=plan.hours,
-        faults=evidence.log.counts(),
-        opened=len(opened),
-        closed=Counter(e.cause.value for e in evidence.events(PositionClosed)),
-        lives=len(evidence.lives),
-        unprotected_ms={
-            venue: tuple(e.unprotected_ns_total / 1e6 for e in episodes)
-            for venue, episodes in evidence.episodes.items()
-        },
-        counted_ms={venue: _counted(spans, venue) for venue in evidence.episodes},
-        violations=violations,
-        digest=digest,
+        seed=seed,
+        hours=hours,
+        faults=Counter(),
+        opened=0,
+        closed=Counter(),
+        lives=0,
+        unprotected_ms={},
+        counted_ms={},
+        violations=(problem,),
+        digest="",
         wall_s=wall_s,
-        lines=lines,
-        plan_lines=tuple(plan.lines()),
+        plan_lines=plan_lines,
     )
 
 
-def _counted(spans: list[Span], venue: str) -> tuple[float, ...]:
-    return tuple(span.counted_s * 1000 for span in spans if span.venue == venue)
+def law_of(violation: str) -> str:
+    """Return the name of the law in `law: what`."""
+    return violation.partition(": ")[0]
+
+
+def laws_of(outcome: Outcome) -> list[str]:
+    """Return the laws that were broken, each once, in the order the checkers told them."""
+    return list(dict.fromkeys(map(law_of, outcome.violations)))

@@ -9,7 +9,6 @@ import asyncio
 import io
 import random
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any, Final
 import attrs
 from loguru import logger
 
-from aegis.app.bot import Bot
+from aegis.app.bot import EXIT_NO_VENUE, Bot, VenuePorts
 from aegis.app.paper import new_twin, start_world
 from aegis.app.plan import RunPlan
 from aegis.app.session import Ending, RunInputs, Session
@@ -36,19 +35,24 @@ from aegis.model.order import PositionSide
 from aegis.model.signal import Signal
 from aegis.settings import AegisConfig, Secrets, resolve
 from aegis.sim.checkers import check
+from aegis.sim.disk import struck_store
 from aegis.sim.evidence import Evidence, Life
 from aegis.sim.faults import Carrier, Crashed, Log, SimOffload
-from aegis.sim.market import make_market
-from aegis.sim.outcome import Outcome, outcome_of
+from aegis.sim.judged import outcome_of
+from aegis.sim.market import make_market, on_market
+from aegis.sim.outcome import Outcome
 from aegis.sim.plan import HOUR_S, FaultPlan, SignalWish
+from aegis.sim.skew import SkewedClock
 from aegis.sim.timeline import timeline
 from aegis.sim.witness import Witness
 from aegis.twin.boot import Market, Twin, VenueName
 from aegis.twin.tape.model import MINUTE_NS
-from aegis.venue.sdk_clock import restore_sdk_clocks
+from aegis.venue.sdk_clock import restore_sdk_clocks, set_sdk_clocks
 
 INSTALLATION: Final = "simu"
-LIVES_MAX: Final = 40
+LIVES_MAX: Final = 60
+RESTARTED_NS: Final = 60 * NS_PER_S
+"""After a start that was refused for the clock."""
 _graves: Final[list[object]] = []
 """Abandoned loops and their tasks, kept for good, so that no finally of theirs ever runs."""
 
@@ -62,11 +66,38 @@ class _Hands:
         return getattr(self.now, name)
 
 
+class Rig:
+    """What a run stands on; one that kills at chosen points puts its own in its place."""
+
+    def market(self, plan: FaultPlan) -> Market:
+        """Return the market the run plays."""
+        return make_market(plan)
+
+    def begin(self, stage: "Stage") -> None:
+        """Take the stage over before the first process lives on it."""
+
+    def loop(self) -> VirtualTimeLoop:
+        """Return the loop of one more process."""
+        return VirtualTimeLoop()
+
+    def offload(self, delay_s: float, carrier: Carrier) -> SimOffload:
+        """Return how one process calls what blocks, *delay_s* each way."""
+        return SimOffload(delay_s, carrier.wires.values, carrier.disk)
+
+    def ports(self, ports: tuple[VenuePorts, ...]) -> tuple[VenuePorts, ...]:
+        """Return how one process reaches the venues."""
+        return ports
+
+    def on_bot(self, bot: Bot) -> None:
+        """Take a bot that is about to start."""
+
+
 @attrs.define(slots=True, kw_only=True)
-class _Stage:
+class Stage:
     """What outlives the processes of one run."""
 
     plan: FaultPlan
+    rig: Rig
     market: Market
     inputs: RunInputs
     hands: _Hands
@@ -75,6 +106,8 @@ class _Stage:
     log: Log = attrs.field(factory=Log)
     codes: list[int] = attrs.field(factory=list)
     unaccounted: dict[int, tuple[str, ...]] = attrs.field(factory=dict)
+    clocks: dict[int, tuple[int, SkewedClock]] = attrs.field(factory=dict)
+    """Of each run: when its process started, ns UTC, and the clock its machine had."""
 
     @property
     def config(self) -> AegisConfig:
@@ -107,15 +140,15 @@ def run_plan(plan: FaultPlan, *, keep: Path | None = None, trace: bool = False) 
             shutil.rmtree(state_dir, ignore_errors=True)
 
 
-def play_plan(plan: FaultPlan, state_dir: Path) -> tuple[Evidence, str]:
+def play_plan(plan: FaultPlan, state_dir: Path, rig: Rig | None = None) -> tuple[Evidence, str]:
     """Run *plan* once and return what it left behind, and the digest of its journal."""
     with _process_state():
-        stage = _set(plan, state_dir)
+        stage = _set(plan, state_dir, rig or Rig())
         _play(stage)
     return _evidence(stage, state_dir)
 
 
-def _set(plan: FaultPlan, state_dir: Path) -> _Stage:
+def _set(plan: FaultPlan, state_dir: Path, rig: Rig) -> Stage:
     flags = {
         # Told in the journal: the same everywhere, so that equal runs have equal journals.
         "state_dir": "state",
@@ -131,19 +164,32 @@ def _set(plan: FaultPlan, state_dir: Path) -> _Stage:
         state_dir=state_dir,
         installation=lambda: INSTALLATION,
         seed=plan.seed,
+        # A run cut short by a signal would be judged as if it were whole.
+        takes_signals=False,
     )
-    market = make_market(plan)
+    market = rig.market(plan)
+    plan = on_market(plan, market.symbols) if plan.tapes else plan
     hands = _Hands()
     lasting: Any = hands
     hands.now = ManualClock(market.start_ns)
     twin = new_twin(market, resolved.config, lasting, None, market.start_ns)
+    for engine in twin.engines.values() if plan.hedge else ():
+        engine.set_hedge_mode(hedge=True)
     witnesses = {name: Witness(name, engine) for name, engine in twin.engines.items()}
-    return _Stage(
-        plan=plan, market=market, inputs=inputs, hands=hands, twin=twin, witnesses=witnesses
+    stage = Stage(
+        plan=plan,
+        rig=rig,
+        market=market,
+        inputs=inputs,
+        hands=hands,
+        twin=twin,
+        witnesses=witnesses,
     )
+    rig.begin(stage)
+    return stage
 
 
-def _play(stage: _Stage) -> None:
+def _play(stage: Stage) -> None:
     start_ns = stage.market.start_ns
     for life in range(LIVES_MAX):
         if start_ns >= stage.end_ns:
@@ -155,29 +201,35 @@ def _play(stage: _Stage) -> None:
     raise AssertionError(f"seed {stage.plan.seed} crashed {LIVES_MAX} times")
 
 
-def _live(stage: _Stage, start_ns: int, life: int) -> bool:
-    """Run one process; return whether it crashed."""
-    loop = VirtualTimeLoop()
+def _live(stage: Stage, start_ns: int, life: int) -> bool:
+    """Run one process; return whether another one follows."""
+    loop = stage.rig.loop()
     clock = VirtualClock(start_ns, loop)
     stage.hands.now = clock
     rng = random.Random(f"faults {stage.plan.seed} {life}")  # noqa: S311 - drawn faults
     carrier = Carrier(stage.twin, clock, loop, stage.log, rng)
     try:
-        stage.codes.append(loop.run_until_complete(_process(stage, carrier, clock, loop, life)))
+        code = loop.run_until_complete(_process(stage, carrier, clock, loop, life))
     except Crashed:
-        _graves.append((loop, carrier))
+        _graves.append((loop, carrier, *asyncio.all_tasks(loop)))
         return True
     finally:
         carrier.leave()
         asyncio.set_event_loop(None)
     loop.close()
+    if code == EXIT_NO_VENUE and carrier.skewed.is_off:
+        # No venue is traded with a clock beyond recvWindow: the service manager tries again.
+        ended_ns = clock.now_ns()
+        stage.log.dead.append((ended_ns, ended_ns + RESTARTED_NS))
+        return True
+    stage.codes.append(code)
     return False
 
 
 async def _process(
-    stage: _Stage, carrier: Carrier, clock: Clock, loop: VirtualTimeLoop, life: int
+    stage: Stage, carrier: Carrier, clock: Clock, loop: VirtualTimeLoop, life: int
 ) -> int:
-    config, inputs = stage.config, stage.inputs
+    config, inputs, start_ns = stage.config, stage.inputs, clock.now_ns()
     ending = Ending(asyncio.Event())
     rng = random.Random(f"bot {stage.plan.seed} {life}")  # noqa: S311 - jitter
 
@@ -186,7 +238,9 @@ async def _process(
 
     tasks = Supervisor(clock, twin_failed, rng=rng)
     world = await start_world(stage.twin, config, clock, virtual=True, supervisor=tasks, rng=rng)
-    offload = SimOffload(config.paper_latency_ms / 1000, carrier.wires.values)
+    # The bot's machine has a clock of its own, which a fault may put out; the venues' is the true.
+    set_sdk_clocks(carrier.skewed.wall_ns)
+    offload = stage.rig.offload(config.paper_latency_ms / 1000, carrier)
     carrier.offload = offload
     carrier.arm(stage.plan.faults, stage.market.start_ns)
     left_s = (stage.end_ns - clock.now_ns()) / NS_PER_S
@@ -195,11 +249,14 @@ async def _process(
 
     def on_bot(bot: Bot) -> None:
         bots.append(bot)
+        carrier.resume = bot.safety.reset_kill_switch
+        stage.clocks[bot.around.run] = (start_ns, carrier.skewed)
         _raise_signals(stage, bot, loop)
+        stage.rig.on_bot(bot)
 
     session = Session(
-        inputs,
-        clock,
+        attrs.evolve(inputs, open_store=lambda folder: struck_store(folder, carrier.disk)),
+        carrier.skewed,
         ending,
         stage.market.label,
         generated=True,
@@ -208,7 +265,7 @@ async def _process(
         same_account=life > 0,
         on_bot=on_bot,
     )
-    code = await session.run(world.ports, offload, rng)
+    code = await session.run(stage.rig.ports(world.ports), offload, rng)
     await tasks.stop()
     await world.close()
     for bot in bots:
@@ -230,7 +287,7 @@ def _unaccounted(bot: Bot) -> Iterator[str]:
         yield f"bars: {bars.produced} produced, {whole} accounted for"
 
 
-def _raise_signals(stage: _Stage, bot: Bot, loop: VirtualTimeLoop) -> None:
+def _raise_signals(stage: Stage, bot: Bot, loop: VirtualTimeLoop) -> None:
     ready: set[Venue] = set()
     bot.bus.listen_all(
         lambda _, event: ready.add(event.venue) if isinstance(event, VenueProtected) else None
@@ -248,7 +305,7 @@ def _raise_signals(stage: _Stage, bot: Bot, loop: VirtualTimeLoop) -> None:
             loop.call_later(wish.at_s - now_s, partial(propose, number, wish))
 
 
-def _signal(stage: _Stage, number: int, wish: SignalWish, now_ns: int) -> Signal:
+def _signal(stage: Stage, number: int, wish: SignalWish, now_ns: int) -> Signal:
     engine = stage.twin.engines["binance" if wish.venue == "binance" else "bybit"]
     mark = Decimal(repr(engine.quote(wish.symbol).mark))
     return Signal(
@@ -268,11 +325,11 @@ def _signal(stage: _Stage, number: int, wish: SignalWish, now_ns: int) -> Signal
     )
 
 
-def _evidence(stage: _Stage, state_dir: Path) -> tuple[Evidence, str]:
+def _evidence(stage: Stage, state_dir: Path) -> tuple[Evidence, str]:
     twin, now_ns = stage.twin, stage.twin.world.now_ns
     store = open_journal(state_dir)
     try:
-        lives = tuple(_lives(store, stage.unaccounted))
+        lives = tuple(_lives(store, stage))
         chain = store.check_chain()
     finally:
         store.close()
@@ -301,21 +358,27 @@ def _evidence(stage: _Stage, state_dir: Path) -> tuple[Evidence, str]:
     return evidence, chain.head
 
 
-def _lives(store: JournalStore, unaccounted: dict[int, tuple[str, ...]]) -> Iterator[Life]:
+def _lives(store: JournalStore, stage: Stage) -> Iterator[Life]:
     for run in store.runs():
-        events = tuple(event for _, event in store.iter_events(run.run))
+        rows = store.iter_events(run.run)
+        start_ns, clock = stage.clocks.get(run.run, (0, None))
+        # A clock that was off dated what the bot received; durations were not touched.
+        events = tuple(
+            attrs.evolve(event, ts_recv=event.ts_recv - off_ns) if off_ns else event
+            for row, event in rows
+            for off_ns in (clock.was_ahead_ns(start_ns + row.mono_ns) if clock else 0,)
+        )
         yield Life(
             run=run.run,
             events=events,
             is_clean=any(isinstance(event, RunStopped) for event in events),
-            unaccounted=unaccounted.get(run.run, ()),
+            unaccounted=stage.unaccounted.get(run.run, ()),
         )
 
 
 @contextmanager
 def _process_state() -> Iterator[None]:
-    """Give clocks, signal handlers and the log back, which a run takes for its process."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Give clocks and the log back, which a run takes for its process."""
     logger.disable("aegis")
     try:
         with redirect_stdout(io.StringIO()):
@@ -323,5 +386,3 @@ def _process_state() -> Iterator[None]:
     finally:
         restore_sdk_clocks()
         logger.enable("aegis")
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

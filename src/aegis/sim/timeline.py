@@ -1,7 +1,10 @@
 """A run as lines in order of time: what was broken, what the venues did, what the bot thought."""
 
-from decimal import Decimal
+import enum
+from collections.abc import Iterator
 from typing import Final
+
+import attrs
 
 from aegis.core.clock import format_ns
 from aegis.core.event import Event, HandlerFailed
@@ -9,11 +12,16 @@ from aegis.model.events import (
     AccountConfirmed,
     AccountDoubted,
     AlertRaised,
+    ApiCalled,
+    CloseRequested,
     EntriesHalted,
     EntriesResumed,
     EntryFailed,
+    ForeignOrderFound,
     IntentCompleted,
     IntentDenied,
+    KillSwitchPulled,
+    OrderAdvanced,
     OrderSubmitted,
     PositionClosed,
     PositionMismatchFound,
@@ -23,10 +31,14 @@ from aegis.model.events import (
     ProtectionDelayed,
     ProtectionFailed,
     ProtectionLost,
+    ProtectionMismatchFound,
     ProtectionWanted,
     RequestsPaused,
+    RequestsResumed,
     RunStarted,
     RunStopped,
+    SecondLegFound,
+    SecondLegGone,
     SnapshotReported,
     SnapshotWanted,
     StreamClosed,
@@ -35,17 +47,25 @@ from aegis.model.events import (
     VenueProtected,
     VenueUnavailable,
 )
+from aegis.model.order import OrderStatus
 from aegis.sim.evidence import Evidence
 
 TOLD: Final = (
-    *(AccountConfirmed, AccountDoubted, AlertRaised, EntriesHalted, EntriesResumed, EntryFailed),
-    *(HandlerFailed, IntentCompleted, IntentDenied, OrderSubmitted, PositionClosed),
-    *(PositionMismatchFound, PositionOpened, ProtectionChanged, ProtectionConfirmed),
-    *(ProtectionDelayed, ProtectionFailed, ProtectionLost, ProtectionWanted, RequestsPaused),
-    *(RunStarted, RunStopped, SnapshotWanted, StreamClosed, StreamOpened, TaskFailed),
-    *(VenueProtected, VenueUnavailable),
+    *(AccountConfirmed, AccountDoubted, AlertRaised, CloseRequested, EntriesHalted),
+    *(EntriesResumed, EntryFailed, ForeignOrderFound, HandlerFailed, IntentCompleted, IntentDenied),
+    *(KillSwitchPulled, OrderSubmitted, PositionClosed, PositionMismatchFound, PositionOpened),
+    *(ProtectionChanged, ProtectionConfirmed, ProtectionDelayed, ProtectionFailed, ProtectionLost),
+    *(ProtectionMismatchFound, ProtectionWanted, RequestsPaused, RequestsResumed, RunStarted),
+    *(RunStopped, SecondLegFound, SecondLegGone, SnapshotReported, SnapshotWanted, StreamClosed),
+    *(StreamOpened, TaskFailed, VenueProtected, VenueUnavailable),
 )
-_WIDTH: Final = 200
+UNHAPPY: Final = frozenset({OrderStatus.REJECTED, OrderStatus.EXPIRED, OrderStatus.UNKNOWN})
+"""Of an order's life only this: the rest is in the lines of the venue."""
+_WIDTH: Final = 240
+_WHOM: Final = ("venue", "instrument_id", "position_id", "client_order_id", "command", "stream")
+_UNTOLD: Final = frozenset(
+    {"ts_event", "ts_recv", "schema_version", "trace_id", "traceback", "config", "intent_id"}
+)
 
 
 def timeline(evidence: Evidence) -> tuple[str, ...]:
@@ -78,30 +98,57 @@ def timeline(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _is_told(event: Event) -> bool:
-    return isinstance(event, (*TOLD, SnapshotReported))
+    if isinstance(event, ApiCalled):
+        return not event.ok
+    if isinstance(event, OrderAdvanced):
+        return event.status in UNHAPPY
+    return isinstance(event, TOLD)
 
 
 def _text(event: Event) -> str:
-    if isinstance(event, SnapshotReported):
-        shot = event.snapshot
-        held = [f"{p.instrument_id.symbol} {p.qty_signed}" for p in shot.positions if p.qty_signed]
-        return f"SnapshotReported {shot.venue.value} ({event.reason}): {', '.join(held) or 'flat'}"
-    if isinstance(event, OrderSubmitted):
-        request = event.request
-        level = request.trigger_price or request.limit_price or Decimal(0)
-        return f"OrderSubmitted {request.instrument_id} {request.client_order_id} {level}"
-    if isinstance(event, PositionOpened | PositionClosed):
-        view = event.position
-        cause = event.cause.value if isinstance(event, PositionClosed) else ""
-        return (
-            f"{type(event).__name__} {view.instrument_id} {view.position_id} {view.side.value} "
-            f"{view.qty} of {view.qty_opened} {cause}"
-        )
-    skipped = {"ts_event", "ts_recv", "schema_version", "traceback", "config"}
-    names = [name for name in event.__class__.__annotations__ if name not in skipped]
-    parts = [f"{name}={_short(getattr(event, name))}" for name in names]
-    return f"{type(event).__name__} {' '.join(parts)}"[:_WIDTH]
+    name = type(event).__name__
+    match event:
+        case SnapshotReported(snapshot=shot, reason=reason):
+            open_ones = [row for row in shot.positions if row.qty_signed]
+            held = [f"{row.instrument_id.symbol} {row.qty_signed}" for row in open_ones]
+            return f"{name} {shot.venue.value} ({reason}): {', '.join(held) or 'flat'}"
+        case OrderSubmitted(request=request):
+            level = request.trigger_price or request.limit_price
+            size = request.qty if request.qty is not None else "all"
+            return (
+                f"{name} {request.instrument_id} {request.client_order_id} {request.side.value} "
+                f"{size} {request.order_type.value}{f' {level}' if level else ''}"
+            )
+        case IntentDenied(intent=intent, guard=guard, reason=reason):
+            what = f"{intent.position_id} {type(intent.command).__name__} ({intent.reason})"
+            return f"{name} {what} by {guard}: {reason}"
+        case PositionOpened(position=view) | PositionClosed(position=view):
+            cause = event.cause.value if isinstance(event, PositionClosed) else ""
+            return (
+                f"{name} {view.instrument_id} {view.position_id} {view.side.value} "
+                f"{view.qty} of {view.qty_opened} {cause}"
+            ).rstrip()
+        case ApiCalled(venue=venue, operation=operation):
+            why = " ".join(filter(None, (event.error_class, event.error_code, event.error)))
+            return f"{name} {venue.value} {operation} failed: {why}"[:_WIDTH]
+        case _:
+            return f"{name} {' '.join(_said(event))}"[:_WIDTH]
+
+
+def _said(event: Event) -> Iterator[str]:
+    """Yield what *event* has to say: whom it is about first, nothing that is empty."""
+    names = [field.name for field in attrs.fields(type(event)) if field.name not in _UNTOLD]
+    for name in _WHOM:
+        if name in names and getattr(event, name):
+            yield _short(getattr(event, name))
+    for name in names:
+        value = getattr(event, name)
+        if name in _WHOM or value is None or value == "" or value == ():
+            continue
+        yield f"{name}={_short(value)}"
 
 
 def _short(value: object) -> str:
+    if isinstance(value, enum.Enum):
+        return str(value.value)
     return str(value) if not isinstance(value, tuple) else f"{len(value)} items"

@@ -17,6 +17,7 @@ from aegis.twin.engine.api import (
     EngineOrder,
     EnginePosition,
     IncomeRow,
+    Leg,
     Maker,
     Quote,
 )
@@ -57,7 +58,11 @@ class FillSeen:
 
 @attrs.define(slots=True, kw_only=True)
 class OrderSeen:
-    """One order and how long it rested; *ended_ns* None while it does. *reduces*: cannot open."""
+    """
+    One order and how long it rested; *ended_ns* None while it does. *reduces*: cannot open.
+
+    *trigger_price* as it was placed; *is_stop*: it waits where the position loses.
+    """
 
     venue: VenueName
     order_id: int
@@ -74,6 +79,8 @@ class OrderSeen:
     status: str
     ended_ns: int | None = None
     filled_qty: Decimal = ZERO
+    trigger_price: Decimal | None = None
+    is_stop: bool = False
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -120,13 +127,15 @@ class Witness:
                 symbol=spec.symbol,
                 side_sign=spec.side.sign,
                 qty=spec.qty,
-                reduces=spec.reduce_only or spec.close_position or order.bound is not Bound.NONE,
+                reduces=_reduces(order),
                 conditional=order.conditional,
                 bound=order.bound is not Bound.NONE,
                 by_user=order.made_by is Maker.USER,
                 is_child=order.parent is not None,
                 created_ns=order.created_ns,
                 status=order.status.value,
+                trigger_price=spec.trigger_price,
+                is_stop=_closing_kind(order) == "STOP",
             )
         seen.status = order.status.value
         seen.filled_qty = order.filled_qty
@@ -198,6 +207,13 @@ class Witness:
         self, symbol: str, timeframe_ns: int, open_ns: int, bar: Bar, *, closed: bool
     ) -> None:
         """Say nothing."""
+
+
+def _reduces(order: EngineOrder) -> bool:
+    """Say whether it cannot open: by its own word, or in hedge mode by the leg it is against."""
+    spec = order.spec
+    against = {Leg.LONG: -1, Leg.SHORT: 1}.get(spec.leg) == spec.side.sign
+    return spec.reduce_only or spec.close_position or order.bound is not Bound.NONE or against
 
 
 def _closing_kind(order: EngineOrder) -> str:

@@ -5,7 +5,6 @@ what the venues report goes into the book, whose facts become events.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from functools import partial
 from typing import Final
 
@@ -39,7 +38,7 @@ from aegis.model.events import (
     SnapshotWanted,
     VenueConnected,
 )
-from aegis.model.instrument import InstrumentId, Venue
+from aegis.model.instrument import Venue
 from aegis.model.intent import (
     CancelProtection,
     ClosePosition,
@@ -53,6 +52,8 @@ from aegis.model.ports import VenueGateway
 from aegis.model.restored import OpenBook
 from aegis.settings import AegisConfig
 from aegis.trade.book import Book
+from aegis.trade.catching_up import CatchingUp
+from aegis.trade.differences import Differences
 from aegis.trade.executor import VenueExecutor
 from aegis.trade.facts import (
     Advanced,
@@ -65,7 +66,6 @@ from aegis.trade.facts import (
     Opened,
 )
 from aegis.trade.known import Known
-from aegis.trade.once import Once
 from aegis.trade.resume import Resumption
 from aegis.trade.signals import SignalDesk
 from aegis.trade.voice import TradeVoice
@@ -74,12 +74,6 @@ STEADY_LOOK: Final = "steady look"
 """Why the snapshots at a steady pace are taken; people are not told of each."""
 IDLE_LOOK_EVERY: Final = 5
 """Of the steady looks where nothing of ours is open one in so many is taken (R88)."""
-FILLS_PATIENCE_S: Final = 0.3
-FILLS_RETRY_S: Final = 2.0
-FILLS_ASKS_MAX: Final = 30
-"""Executions may come after the order's own report; so long they are waited for."""
-MISMATCH_PATIENCE_S: Final = 2.0
-"""A position report may overtake its fills; only a lasting difference is asked about."""
 
 
 class TradeActor:
@@ -112,15 +106,14 @@ class TradeActor:
         )
         self._open_intents: dict[str, TradeIntent] = {}
         self._entry_intents: dict[str, str] = {}
-        self._reported_qty: dict[InstrumentId, Decimal] = {}
-        self._told_flat: set[InstrumentId] = set()
-        self._doubts: set[InstrumentId] = set()
-        self._lacking: set[str] = set()
+        self._differences = Differences(self.book, self.ask_snapshot)
         self._reconcile_s = config.reconcile_interval_s
         self._idle_looks: dict[Venue, int] = {}
-        self._funding_seen: Once[tuple[Venue, str]] = Once()
+        self._catching_up = CatchingUp(bus, clock, self.book, gateways, supervisor)
         late_s = config.recv_window_ms / 1000
-        self._resumption = Resumption(bus, clock, self.book, self, supervisor, late_s)
+        self._resumption = Resumption(
+            bus, clock, self.book, self, supervisor, late_s, tell=self._catching_up.tell
+        )
         self.executors: Final = {
             venue: VenueExecutor(
                 gateway,
@@ -144,7 +137,7 @@ class TradeActor:
         """Take what earlier runs left open; each venue's part goes on when it is reached."""
         self._resumption.leave(left, installation)
         for key in left.funding_ids:
-            _ = self._funding_seen.is_new(key)
+            self._catching_up.know_funding(key)
 
     def heard_ns(self, venue: Venue) -> int | None:
         """Return until when earlier runs heard of *venue*; None when nothing is to be resumed."""
@@ -156,11 +149,12 @@ class TradeActor:
 
     def take_booked(self, booked: BookedSince) -> None:
         """Book what happened at a venue before its stream was open."""
-        self._resumption.tell(booked)
+        self._catching_up.tell(booked)
 
     def _look_again(self, venue: Venue) -> None:
         # A message may be lost on a stream that stays open: only asking finds that (R88).
         self._later(self._reconcile_s, partial(self._look_again, venue))
+        self._catching_up.look(venue)
         looks = self._idle_looks.get(venue)
         if looks is None:
             # It was not looked at for the start yet.
@@ -202,6 +196,8 @@ class TradeActor:
     def on_venue_connected(self, event: VenueConnected) -> None:
         """Keep instruments and abilities."""
         self._known.on_venue(event)
+        heard_ns = self._resumption.heard_ns(event.venue)
+        self._catching_up.begin(event.venue, heard_ns or self._clock.now_ns())
 
     def on_market_tick(self, event: MarketTick) -> None:
         """Keep the newest mark price; what is no price stays unknown."""
@@ -238,6 +234,9 @@ class TradeActor:
                 signal_price=command.signal_price,
             )
             self._entry_intents[command.request.client_order_id] = intent.intent_id
+            if command.stop_first is not None:
+                self.book.register(command.stop_first, intent.position_id, intent.trace_id)
+            self._catching_up.touch(instrument.venue)
         elif not isinstance(command, SetPositionProtection | CancelProtection):
             if command.request.client_order_id in self.book.orders:
                 outcome = f"{command.request.client_order_id} was used before"
@@ -277,8 +276,9 @@ class TradeActor:
         self._doubt(event.venue, event.reason)
 
     def on_account_confirmed(self, event: AccountConfirmed) -> None:
-        """Let a venue's entries leave again."""
+        """Let a venue's entries leave again; what only a list tells is asked for."""
         self._doubt(event.venue, "")
+        self._catching_up.after_doubt(event.venue)
 
     def _doubt(self, venue: Venue, reason: str) -> None:
         # A venue that could not be brought up has no executor, yet its stream may still be heard.
@@ -314,7 +314,7 @@ class TradeActor:
         """Publish an intent's end; entries end when their order is settled (R74)."""
         if refusal == Refusal.NO_POSITION.value and isinstance(intent.command, ClosePosition):
             # "Nothing to reduce" is the venue's word for flat, beside a list that shows nothing.
-            self._told_flat.add(intent.instrument_id)
+            self._differences.told_flat.add(intent.instrument_id)
         if intent.intent_id in self._entry_intents.values():
             return
         self._complete(intent, ok=ok, outcome=outcome, refusal=refusal)
@@ -338,19 +338,7 @@ class TradeActor:
         report = event.report
         self.book.stop_causes.on_order(report)
         self._publish(self.book.on_report(report))
-        order_id = report.client_order_id
-        if self.book.lacks_fills(order_id) and order_id not in self._lacking:
-            self._lacking.add(order_id)
-            venue = report.instrument_id.venue
-            self._later(FILLS_PATIENCE_S, partial(self._ask_for_fills, venue, order_id))
-
-    def _ask_for_fills(self, venue: Venue, order_id: str, asks: int = 1) -> None:
-        self._lacking.discard(order_id)
-        # What a minute of asking did not bring is left to the steady look.
-        if self.book.lacks_fills(order_id) and asks <= FILLS_ASKS_MAX:
-            self.ask_snapshot(venue, f"fills of {order_id} did not arrive")
-            self._lacking.add(order_id)
-            self._later(FILLS_RETRY_S, partial(self._ask_for_fills, venue, order_id, asks + 1))
+        self._differences.on_order(report)
 
     def is_known(self, request: OrderRequest) -> bool:
         """Say whether the venue's word about *request* came by another way meanwhile."""
@@ -363,36 +351,12 @@ class TradeActor:
 
     def on_funding_reported(self, event: FundingReported) -> None:
         """Book funding into the open position of that instrument, once each."""
-        key = (event.venue, event.funding_id)
-        if event.funding_id and not self._funding_seen.is_new(key):
-            return
-        if event.instrument_id is not None:
-            self.book.on_funding(event.instrument_id, event.amount)
+        if self._catching_up.is_new_funding(event) and event.instrument_id is not None:
+            self.book.on_funding(event.instrument_id, event.amount, event.ts_event)
 
     def on_position_reported(self, event: PositionReported) -> None:
         """Compare with the book; ask the venue when a difference lasts."""
-        report = event.report
-        instrument = report.instrument_id
-        self._reported_qty[instrument] = report.qty_signed
-        if report.qty_signed == 0:
-            self._told_flat.add(instrument)
-        else:
-            self._told_flat.discard(instrument)
-        if report.qty_signed == self._own_qty(instrument) or instrument in self._doubts:
-            return
-        self._doubts.add(instrument)
-        asyncio.get_running_loop().call_later(MISMATCH_PATIENCE_S, self._settle_doubt, instrument)
-
-    def _settle_doubt(self, instrument: InstrumentId) -> None:
-        self._doubts.discard(instrument)
-        reported = self._reported_qty.get(instrument)
-        if reported is not None and reported != self._own_qty(instrument):
-            reason = f"{instrument} is {reported} there and {self._own_qty(instrument)} here"
-            self.ask_snapshot(instrument.venue, reason)
-
-    def _own_qty(self, instrument: InstrumentId) -> Decimal:
-        position = self.book.positions.get(instrument)
-        return position.qty_signed if position is not None else Decimal(0)
+        self._differences.on_position(event.report)
 
     def on_snapshot_wanted(self, event: SnapshotWanted) -> None:
         """Ask for somebody who doubts."""
@@ -409,13 +373,10 @@ class TradeActor:
         self._known.on_whole_balance(snapshot.venue, snapshot.balance)
         for order in snapshot.orders:
             self._publish(self.book.on_report(order))
-        reports = {report.instrument_id: report for report in snapshot.positions}
-        for instrument, report in reports.items():
-            self._reported_qty[instrument] = report.qty_signed
-            self._known.on_position(report)
-        now = self._clock.now_ns()
-        tick_of = self._known.tick_size
-        facts = self.book.reconcile(snapshot.venue, reports, now, self._told_flat, tick_of)
+        for position in snapshot.positions:
+            self._known.on_position(position)
+        now, tick_of = self._clock.now_ns(), self._known.tick_size
+        facts = self._differences.on_snapshot(snapshot, now, tick_of)
         self._publish(facts)
         differ = [fact for fact in facts if isinstance(fact, Mismatch)]
         if waits_s := [fact.again_s for fact in differ if fact.again_s is not None]:
@@ -428,7 +389,8 @@ class TradeActor:
         for fact in facts:
             match fact:
                 case Opened(position=position):
-                    self._told_flat.discard(position.instrument_id)
+                    self._differences.told_flat.discard(position.instrument_id)
+                    self._catching_up.touch(position.instrument_id.venue)
                     self._voice.opened(fact, now)
                 case Booked():
                     self._voice.booked(fact, now)
@@ -439,10 +401,13 @@ class TradeActor:
                     self._end_entry(position.position_id, ok=True, outcome="filled")
                 case EntryDied():
                     self._on_entry_died(fact, now)
-                case Closed():
+                case Closed(position=position):
+                    self._catching_up.touch(position.instrument_id.venue)
                     self._voice.closed(fact, now)
                 case Mismatch():
                     self._voice.mismatch(fact, now)
+                    if fact.lacks_fills:
+                        self._catching_up.want(fact.instrument_id.venue)
                     if fact.again_s is not None:
                         self.ask_snapshot(fact.instrument_id.venue, fact.action, fact.again_s)
 

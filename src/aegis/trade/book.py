@@ -38,6 +38,7 @@ from aegis.trade.facts import (
     cause_of,
 )
 from aegis.trade.reconcile import Vote, no_tick, reconcile
+from aegis.trade.short import Shorts
 from aegis.trade.stop_causes import StopCauses
 
 
@@ -50,11 +51,17 @@ class Book:
     positions: dict[InstrumentId, Position] = attrs.field(factory=dict)
     entries: dict[InstrumentId, Entry] = attrs.field(factory=dict)
     early: dict[InstrumentId, list[Fill]] = attrs.field(factory=dict)
-    last_cause: dict[InstrumentId, CloseCause] = attrs.field(factory=dict)
+    last_exit: dict[InstrumentId, tuple[int, CloseCause]] = attrs.field(factory=dict)
+    """Time (ns UTC, the venue's) and cause of the newest closing fill: one found late is not it."""
     votes: dict[InstrumentId, Vote] = attrs.field(factory=dict)
     price_told: dict[str, None] = attrs.field(factory=dict)
     """Positions whose entry price at the venue was told to differ."""
     recent_fill_ids: dict[InstrumentId, dict[str, None]] = attrs.field(factory=dict)
+    began_ns: dict[InstrumentId, int] = attrs.field(factory=dict)
+    """When the open position's first fill happened, or it was found: ns UTC, venue time."""
+    looked_ns: dict[Venue, int] = attrs.field(factory=dict)
+    """When (ns UTC) the newest question for missing fills was asked that was answered."""
+    shorts: Shorts = attrs.field(factory=Shorts)
     stop_causes: StopCauses = attrs.field(
         init=False, default=attrs.Factory(lambda self: StopCauses(self.has_position), True)
     )
@@ -115,13 +122,24 @@ class Book:
         )
         return order
 
-    def restore_position(self, position: Position, cause: CloseCause | None) -> None:
-        """Take over an open position of an earlier run; *cause* of its newest closing fill."""
+    def restore_position(
+        self,
+        position: Position,
+        last_exit: tuple[int, CloseCause] | None,
+        began_ns: int | None = None,
+    ) -> None:
+        """
+        Take over an open position of an earlier run.
+
+        *last_exit*: time and cause of its newest closing fill. *began_ns*: when its first fill
+        happened, where that is known. Both ns UTC, the venue's.
+        """
         instrument = position.instrument_id
         assert instrument not in self.positions, f"{instrument} has a position"
         self.positions[instrument] = position
-        if cause is not None:
-            self.last_cause[instrument] = cause
+        self.began_ns[instrument] = position.opened_ns if began_ns is None else began_ns
+        if last_exit is not None:
+            self.last_exit[instrument] = last_exit
 
     def restore_fill_ids(self, known: Iterable[tuple[InstrumentId, str]]) -> None:
         """Count no fill again that an earlier run has booked."""
@@ -219,6 +237,14 @@ class Book:
         if entry is not None and fill.client_order_id == entry.order.request.client_order_id:
             return self._entry_fill(entry, fill, now_ns)
         position = self.positions.get(instrument)
+        # While its entry fills, the first of its fills may still be on the way.
+        began_ns = self.began_ns.get(instrument, 0) if entry is None else 0
+        if position is None or fill.ts_event < began_ns:
+            if (owner := self.shorts.owner_of(fill)) is not None:
+                return self._late_fill(owner, fill)
+            if position is not None:
+                # It happened before this position began: found late, it is of another one.
+                return self._stranger(fill, position)
         side = position.side if position is not None else entry.side if entry is not None else None
         if side is None or fill.side is not side.exit_side:
             return self._stranger(fill, position)
@@ -258,6 +284,8 @@ class Book:
                 restored=entry.restored,
             )
             self.positions[instrument] = position
+        began_ns = self.began_ns.get(instrument, fill.ts_event)
+        self.began_ns[instrument] = min(began_ns, fill.ts_event)
         self._remember(fill)
         entry.order.add_fill(fill.fill_id, fill.last_qty, fill.last_px)
         position.apply(fill)
@@ -280,9 +308,20 @@ class Book:
             order.add_fill(fill.fill_id, fill.last_qty, fill.last_px)
             progress = self._advance_by_fills(order)
         cause = self.stop_causes.cause_of(fill) or cause_of(fill, position.position_id)
-        self.last_cause[fill.instrument_id] = cause
+        newest_ns, _ = self.last_exit.get(fill.instrument_id, (fill.ts_event, cause))
+        if fill.ts_event >= newest_ns:
+            self.last_exit[fill.instrument_id] = (fill.ts_event, cause)
         booked = Booked(fill=fill, position=position.view(), purpose=cause.name)
         return [booked, *progress, *self._close_if_flat(position)]
+
+    def _late_fill(self, position: Position, fill: Fill) -> list[Fact]:
+        """Count a fill of a position that ended without it."""
+        self._remember(fill)
+        self.shorts.book(position, fill)
+        is_entry = fill.side is position.side.entry_side
+        cause = self.stop_causes.cause_of(fill) or cause_of(fill, position.position_id)
+        purpose = Purpose.ENTRY.name if is_entry else cause.name
+        return [Booked(fill=fill, position=position.view(), purpose=purpose)]
 
     def _advance_by_fills(self, order: Order) -> list[Fact]:
         # Executions are the venue's word as well: all of the quantity filled is the order's end,
@@ -344,13 +383,15 @@ class Book:
         if position.qty != 0 or instrument in self.entries:
             return []
         unbooked = self.early.pop(instrument, [])
-        closed = self.end(position, self.last_cause.get(instrument, CloseCause.EXTERNAL))
+        _, cause = self.last_exit.get(instrument, (0, CloseCause.EXTERNAL))
+        closed = self.end(position, cause)
         return [closed, *(fact for fill in unbooked for fact in self._stranger(fill, None))]
 
     def end(self, position: Position, cause: CloseCause) -> Closed:
         instrument = position.instrument_id
         del self.positions[instrument]
-        self.last_cause.pop(instrument, None)
+        self.began_ns.pop(instrument, None)
+        self.last_exit.pop(instrument, None)
         self.stop_causes.forget(instrument)
         self.early.pop(instrument, None)
         self.votes.pop(instrument, None)
@@ -377,10 +418,16 @@ class Book:
 
     # --- what the venue says about positions -----------------------------------------------------
 
-    def on_funding(self, instrument: InstrumentId, amount: Decimal) -> PositionView | None:
-        """Book funding into the open position; None when there is none."""
+    def on_funding(
+        self, instrument: InstrumentId, amount: Decimal, ts_event: int
+    ) -> PositionView | None:
+        """Book funding of *ts_event* (ns UTC) into the open position; None when it has none."""
         position = self.positions.get(instrument)
         if position is None:
+            return None
+        began_ns = self.began_ns.get(instrument, 0)
+        if ts_event < (position.opened_ns if position.adopted else began_ns):
+            # It was paid by what was open there before.
             return None
         position.funding += amount
         return position.view()

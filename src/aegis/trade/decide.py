@@ -168,6 +168,32 @@ def _attached(
     return AttachedProtection(stop_price=low if long else high, target_price=high if long else low)
 
 
+def stop_first_request(
+    sized: Sized,
+    side: PositionSide,
+    instrument: Instrument,
+    *,
+    mark_price: Decimal,
+    client_order_id: str,
+) -> OrderRequest:
+    """
+    Return the reduce-only stop that rests before the entry leaves (design.md, Decisions).
+
+    At the plan's distance from the mark at sizing, for all of the quantity: from the first fill on
+    it covers whatever has filled. Exit puts the stops at the entry price's distance beside it.
+    """
+    return OrderRequest(
+        instrument_id=instrument.instrument_id,
+        client_order_id=client_order_id,
+        purpose=Purpose.STOP_ENTRY,
+        side=side.exit_side,
+        order_type=OrderType.STOP_MARKET,
+        qty=sized.qty,
+        reduce_only=True,
+        trigger_price=_attached(sized.plan, side, mark_price, instrument.tick_size).stop_price,
+    )
+
+
 def entry_request(
     sized: Sized,
     side: PositionSide,

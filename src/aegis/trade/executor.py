@@ -29,7 +29,6 @@ from aegis.core.errors import (
 )
 from aegis.core.latch import HaltView
 from aegis.core.supervise import RestartPolicy, Supervisor
-from aegis.model.account import OrderReport, VenueSnapshot
 from aegis.model.intent import (
     Approved,
     CancelProtection,
@@ -39,34 +38,32 @@ from aegis.model.intent import (
     SetPositionProtection,
     TradeIntent,
 )
-from aegis.model.order import OrderRequest, OrderStatus
+from aegis.model.order import OrderRequest
 from aegis.model.ports import PlacesAtOnce, VenueGateway
 from aegis.trade.executor_events import ExecutorEvents
-
-PlaceCall = Callable[[], Awaitable[OrderReport]]
+from aegis.trade.outcomes import Outcomes
+from aegis.trade.snapshots import SnapshotDesk
+from aegis.trade.stop_first import PlaceCall, StopFirst
 
 PROTECT_WORKERS: Final = 4
 ENTRY_QUEUE_MAX: Final = 64
 PROTECT_QUEUE_MAX: Final = 10_000
-RESOLVE_DELAYS_S: Final = (0.25, 0.25, 0.5, 1.0, 2.0)
-ABSENT_ANSWERS_MIN: Final = 3
-"""So many times must the venue say it does not know an entry before it counts as never arrived."""
-ABSENT_ANSWERS_MIN_PROTECT: Final = 2
 LATE_ARRIVAL_S: Final = 5.0
 """So long after it left an entry may still arrive: a venue takes it within its recvWindow."""
-PROTECT_ASKS_MAX: Final = 8
-"""So many failed asks, about 10 s, and exit may send another reduce-only order: it cannot flip."""
 PREPARE_TRIES_MAX: Final = 3
-FOLLOW_DELAYS_S: Final = (2.0, 2.0, 4.0, 8.0, 14.0)
-"""A market order that the venue holds as working is asked for, in case its end was lost (R32)."""
 
 
 @attrs.frozen(slots=True)
 class _Departed:
-    """An entry that was told as leaving; *answer* None: it must still be placed."""
+    """
+    An entry's *request*, or the stop before it, that was told as leaving.
+
+    *answer* None: it must still be placed.
+    """
 
     intent: TradeIntent
     command: EnterPosition
+    request: OrderRequest
     answer: PlaceCall | None
     sent_s: float
 
@@ -101,12 +98,21 @@ class VenueExecutor:
         self._doubted = ""
         self._entry_busy = False
         self._resolving = 0
-        self._late_arrival_s = late_arrival_s
-        self._snapshot_asked = False
-        self._snapshot_running = False
-        self._snapshot_again = ""
         self._throttled_until = 0.0
         self._paused = ""
+        self._snapshots = SnapshotDesk(gateway, events, supervisor, on_error=self._note_throttle)
+        self.ask_snapshot: Final = self._snapshots.ask
+        self._outcomes = Outcomes(
+            gateway,
+            events,
+            on_error=self._note_throttle,
+            wait_s=lambda: self._throttled_until - asyncio.get_running_loop().time(),
+            start=self._in_background,
+            late_arrival_s=late_arrival_s,
+        )
+        self._stop_first = StopFirst(
+            gateway, events, on_error=self._note_throttle, resolve=self._resolve_stop
+        )
 
     @property
     def depths(self) -> tuple[int, int]:
@@ -148,17 +154,17 @@ class VenueExecutor:
         # Stops, closes and cancels go first, and entries one after the other.
         if self._protect or self._protect_busy or self._entries or self._entry_busy:
             return False
-        request = command.request
-        if not at_once.is_prepared(request.instrument_id, command.leverage):
+        if not at_once.is_prepared(command.request.instrument_id, command.leverage):
             return False
         now_s = asyncio.get_running_loop().time()
         # Read just before the socket (R73); the lane tells the reason.
         if now_s < self._throttled_until or self._not_now(command):
             return False
         self._entry_busy = True
+        request = self._stop_first.of(command) or command.request
         self._events.on_sending(intent, request)
         answer = at_once.place_at_once(request)
-        self._departed.append(_Departed(intent, command, answer, now_s))
+        self._departed.append(_Departed(intent, command, request, answer, now_s))
         self._wake_entries.set()
         return True
 
@@ -228,6 +234,9 @@ class VenueExecutor:
         refusal = self._not_now(command) or await self._prepare(command)
         # Read again just before the socket: a halt must not wait in a queue (R73).
         refusal = refusal or self._not_now(command)
+        stop = self._stop_first.of(command)
+        if stop is not None and not refusal:
+            refusal = await self._stop_first.rest(intent, stop) or self._not_now(command)
         if refusal:
             self._give_up(intent, refusal)
             return
@@ -276,11 +285,24 @@ class VenueExecutor:
 
     async def _conclude(self, left: _Departed) -> None:
         if left.answer is None and (why := self._not_now(left.command)):
+            if left.request is not left.command.request:
+                self._events.on_refused(left.request, "not_sent", why)
             self._give_up(left.intent, why)
             return
-        request = left.command.request
-        answer = left.answer or partial(self._gateway.place, request)
-        await self._answered(left.intent, request, answer, left.sent_s)
+        answer = left.answer or partial(self._gateway.place, left.request)
+        if left.request is left.command.request:
+            await self._answered(left.intent, left.request, answer, left.sent_s)
+            return
+        refusal = await self._stop_first.rests(left.intent, left.request, answer)
+        if why := refusal or self._not_now(left.command):
+            self._give_up(left.intent, why)
+            return
+        await self._place(left.intent, left.command.request)
+
+    def _resolve_stop(self, intent: TradeIntent, stop: OrderRequest, why: str) -> None:
+        sent_s = asyncio.get_running_loop().time()
+        name = f"resolve {stop.client_order_id}"
+        self._in_background(name, partial(self._outcomes.resolve, intent, stop, why, sent_s))
 
     async def _place(self, intent: TradeIntent, request: OrderRequest) -> None:
         self._events.on_sending(intent, request)
@@ -308,104 +330,28 @@ class VenueExecutor:
             self._events.on_refused(request, type(error).__name__, str(error))
             self._events.on_completed(intent, ok=False, outcome=f"not sent: {error}", refusal="")
         else:
-            self._found(intent, request, report, f"accepted as {report.venue_order_id}")
-
-    def _found(
-        self, intent: TradeIntent, request: OrderRequest, report: OrderReport, outcome: str
-    ) -> None:
-        self._events.on_answer(report)
-        ended = report.status.is_terminal and report.status is not OrderStatus.FILLED
-        ok = report.filled_qty > 0 or not ended
-        if not ok:
-            outcome = f"{outcome}, {report.status.value} {report.reject_message}".rstrip()
-        self._events.on_completed(intent, ok=ok, outcome=outcome, refusal="")
-        if not report.status.is_terminal and not request.order_type.is_conditional:
-            self._in_background(f"follow {request.client_order_id}", partial(self._follow, request))
+            self._outcomes.found(intent, request, report, f"accepted as {report.venue_order_id}")
 
     def _in_background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         if not self._supervisor.stopping:
             _ = self._supervisor.start(name, work)
-
-    async def _follow(self, request: OrderRequest) -> None:
-        """Ask for a market order until the venue says it ended: nothing of ours may rest."""
-        for delay_s in FOLLOW_DELAYS_S:
-            await asyncio.sleep(delay_s)
-            try:
-                report = await self._gateway.query(
-                    request.instrument_id, request.client_order_id, conditional=False
-                )
-            except VenueError as error:
-                self._note_throttle(error)
-                continue
-            if report is not None:
-                self._events.on_answer(report)
-                if report.status.is_terminal:
-                    return
 
     async def _settle(
         self, intent: TradeIntent, request: OrderRequest, why: str, sent_s: float
     ) -> None:
         """Resolve an unknown outcome: in the lane for an entry, beside it for a way out."""
         if intent.is_entry:
-            await self._resolve(intent, request, why, sent_s)
+            await self._outcomes.resolve(intent, request, why, sent_s)
             return
         self._resolving += 1
 
         async def resolve() -> None:
             try:
-                await self._resolve(intent, request, why, sent_s)
+                await self._outcomes.resolve(intent, request, why, sent_s)
             finally:
                 self._resolving -= 1
 
         self._in_background(f"resolve {request.client_order_id}", resolve)
-
-    async def _resolve(
-        self, intent: TradeIntent, request: OrderRequest, why: str, sent_s: float
-    ) -> None:
-        """
-        Ask for the id until the venue knows it, or has said often enough that it does not.
-
-        An entry counts as never arrived only when it can no longer arrive. About a way out we stop
-        asking at some point, since exit must be free to send another one.
-        """
-        loop = asyncio.get_running_loop()
-        absent, attempt = 0, 0
-        needed = ABSENT_ANSWERS_MIN if intent.is_entry else ABSENT_ANSWERS_MIN_PROTECT
-        until_s = sent_s + (self._late_arrival_s if intent.is_entry else 0.0)
-        while True:
-            delay_s = RESOLVE_DELAYS_S[min(attempt, len(RESOLVE_DELAYS_S) - 1)]
-            if intent.is_entry:
-                delay_s = max(delay_s, self._throttled_until - loop.time())
-            await asyncio.sleep(delay_s)
-            attempt += 1
-            if self._events.is_known(request):
-                self._events.on_completed(
-                    intent, ok=True, outcome=f"{why}; the stream told of it", refusal=""
-                )
-                return
-            try:
-                report = await self._gateway.query(
-                    request.instrument_id,
-                    request.client_order_id,
-                    conditional=request.order_type.is_conditional,
-                )
-            except VenueError as error:
-                self._note_throttle(error)
-                if not intent.is_entry and attempt >= PROTECT_ASKS_MAX:
-                    outcome = f"{why}; still unknown after {attempt} asks: {error}"
-                    self._events.on_completed(intent, ok=False, outcome=outcome, refusal="")
-                    return
-                continue
-            if report is not None:
-                self._found(intent, request, report, f"{why}; found {report.status.value}")
-                return
-            absent += 1
-            if absent >= needed and loop.time() >= until_s:
-                self._events.on_refused(request, "absent", f"{why}; the venue does not know it")
-                self._events.on_completed(
-                    intent, ok=False, outcome=f"{why}; never arrived", refusal=""
-                )
-                return
 
     async def _amend(self, intent: TradeIntent, command: SetPositionProtection) -> None:
         await self._simple(intent, self._gateway.set_position_protection(command))
@@ -445,47 +391,3 @@ class VenueExecutor:
     def _wait_until(self, wait_s: float) -> None:
         until_s = asyncio.get_running_loop().time() + wait_s
         self._throttled_until = max(self._throttled_until, until_s)
-
-    # --- snapshots -------------------------------------------------------------------------------
-
-    def ask_snapshot(self, reason: str, delay_s: float, *, fills: bool = True) -> None:
-        """
-        Ask the venue for everything after *delay_s* loop seconds; at most one ask at a time.
-
-        *fills*: have the venue tell recent fills before; a look without a doubt does not need them.
-        A doubt that comes up while an answer is under way asks once more: that answer may be older
-        than the doubt.
-        """
-        if self._supervisor.stopping:
-            return
-        if self._snapshot_asked:
-            if self._snapshot_running:
-                self._snapshot_again = reason
-            return
-        self._snapshot_asked = True
-
-        async def ask() -> None:
-            await asyncio.sleep(delay_s)
-            snapshot = await self._snapshot(fills=fills)
-            again, self._snapshot_again = self._snapshot_again, ""
-            self._snapshot_asked = False
-            self._events.on_snapshot(snapshot, reason)
-            if again:
-                self.ask_snapshot(again, 0.0)
-
-        _ = self._supervisor.start(f"snapshot {self._gateway.venue.value.lower()}", ask)
-
-    async def _snapshot(self, *, fills: bool) -> VenueSnapshot:
-        attempt = 0
-        while True:
-            self._snapshot_running = True
-            try:
-                if fills:
-                    await self._gateway.tell_missed_fills()
-                return await self._gateway.snapshot(steady=not fills)
-            except VenueError as error:
-                self._note_throttle(error)
-            finally:
-                self._snapshot_running = False
-            attempt += 1
-            await asyncio.sleep(min(10.0, 0.5 * 2.0**attempt))

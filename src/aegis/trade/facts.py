@@ -67,6 +67,8 @@ class Advanced:
 class Mismatch:
     """
     The venue and the book disagree; *again_s*: loop seconds until it is asked again, None never.
+
+    *lacks_fills*: fills that nobody told may explain it.
     """
 
     instrument_id: InstrumentId
@@ -75,11 +77,13 @@ class Mismatch:
     theirs: Decimal
     action: str
     again_s: float | None = 1.0
+    lacks_fills: bool = False
 
 
 Fact = Opened | Booked | EntryDone | EntryDied | Closed | Advanced | Mismatch
 
 _CAUSE_OF_PURPOSE = {
+    Purpose.STOP_ENTRY: CloseCause.SL,
     Purpose.STOP_FLOOR: CloseCause.SL,
     Purpose.STOP_MOVING: CloseCause.SL,
     Purpose.STOP_TRAIL: CloseCause.TRAIL,

@@ -14,6 +14,10 @@ class Once(Generic[K]):
     def __init__(self) -> None:
         self._seen: dict[K, None] = {}
 
+    def has(self, key: K) -> bool:
+        """Return whether *key* was seen; nothing is remembered."""
+        return key in self._seen
+
     def is_new(self, key: K) -> bool:
         """Return whether *key* is seen for the first time, and remember it."""
         if key in self._seen:

@@ -31,6 +31,12 @@ after a fill, and what is believed gone loses its stop (R62, scenario 16).
 
 ABSENT_AGAIN_S: Final = 5.0
 """Loop seconds between the questions meanwhile: each costs some of the request limit."""
+FILLS_WAIT_NS: Final = 120_000_000_000
+"""
+So long an end waits for an answer about the missing fills, market time.
+
+What they made is known by them alone. Beyond it the position ends, and they are booked late.
+"""
 
 
 @attrs.frozen(slots=True)
@@ -64,8 +70,10 @@ def reconcile(
     A position of ours that the venue does not show is ended only at the second snapshot that
     says so, since a query may lag behind a fill (R62, R88). Both must say the same of an
     unchanged book, VOTES_APART_NS of market time apart; where nobody said flat and the position
-    is only missing, ABSENT_APART_NS. An entry that can still fill is left
-    alone; one that is over, yet misses fills the venue counted, is judged the same way.
+    is only missing, ABSENT_APART_NS. Where fills that nobody told could explain it, the venue must
+    also have answered what it booked since (trade/catching_up.py), for FILLS_WAIT_NS at most. An
+    entry that can still fill is left alone; one that is over, yet misses fills the venue counted,
+    is judged the same way.
     """
     facts: list[Fact] = []
     for instrument, report in reports.items():
@@ -99,15 +107,22 @@ def _differ(
     now_ns: int,
     apart_ns: int,
 ) -> list[Fact]:
-    if not _is_confirmed(book, instrument, ours, theirs, now_ns, apart_ns):
+    confirmed = _is_confirmed(book, instrument, ours, theirs, now_ns, apart_ns)
+    seen_ns = book.votes[instrument].at_ns
+    lacks_fills = book.looked_ns.get(instrument.venue, 0) < seen_ns
+    # What turned to the other side is taken at once: the stop that covers ours is none for it.
+    may_wait = mismatch_of(ours, theirs) is not MismatchKind.SIDE
+    waits = lacks_fills and may_wait and now_ns - seen_ns < apart_ns + FILLS_WAIT_NS
+    if not confirmed or waits:
         return [
             Mismatch(
                 instrument_id=instrument,
                 kind=mismatch_of(ours, theirs),
                 ours=ours,
                 theirs=theirs,
-                action="asking once more",
+                action="asking for its fills" if confirmed else "asking once more",
                 again_s=ABSENT_AGAIN_S if apart_ns == ABSENT_APART_NS else 1.0,
+                lacks_fills=lacks_fills,
             )
         ]
     ending = "our position" if ours != 0 else "our entry"
@@ -119,6 +134,7 @@ def _differ(
             theirs=theirs,
             action=f"the venue is right: {ending} ends"
             + (", what it holds is adopted" if theirs != 0 else ""),
+            lacks_fills=True,
         )
     ]
     entry, position = book.entries.pop(instrument, None), book.positions.get(instrument)
@@ -126,8 +142,13 @@ def _differ(
     if entry is not None:
         facts.append(_abandoned(book, entry, position))
     if position is not None and (theirs != ours or position.qty == 0):
-        cause = book.last_cause.get(instrument, CloseCause.EXTERNAL)
-        facts.append(book.end(position, cause))
+        if position.qty != 0:
+            # What closed the rest is not known; its fills may still be found.
+            book.shorts.keep(position, now_ns)
+            facts.append(book.end(position, CloseCause.EXTERNAL))
+        else:
+            _, cause = book.last_exit.get(instrument, (0, CloseCause.EXTERNAL))
+            facts.append(book.end(position, cause))
     if found is not None and theirs != 0 and instrument not in book.positions:
         facts += _adopt(book, found, now_ns)
     return facts
@@ -221,4 +242,6 @@ def _adopt(book: "Book", report: PositionReport, now_ns: int) -> list[Fact]:
     )
     position.adopt(abs(report.qty_signed), entry_px)
     book.positions[report.instrument_id] = position
+    # What happened by then is in what was found.
+    book.began_ns[report.instrument_id] = report.ts_event + 1
     return [Opened(position=position.view())]

@@ -61,7 +61,8 @@ def restore(book: Book, left: OpenBook, venue: Venue) -> list[OpenPosition]:
             # Opened by a fill whose row was cut: the venue tells it again.
             continue
         book.restore_fill_ids((position.instrument_id, fill.fill_id) for fill in one.fills)
-        book.restore_position(position, _cause(one))
+        opened = [fill.ts_event for fill in one.fills if fill.side is position.side.entry_side]
+        book.restore_position(position, _last_exit(one), min(opened, default=None))
         going_on.append(one)
     for entry in left.entries:
         if entry.command.request.instrument_id.venue is venue:
@@ -90,9 +91,12 @@ def _restore_entry(book: Book, entry: OpenEntry, here: Sequence[OpenPosition]) -
     )
 
 
-def _cause(one: OpenPosition) -> CloseCause | None:
+def _last_exit(one: OpenPosition) -> tuple[int, CloseCause] | None:
     exits = [fill for fill in one.fills if fill.side is one.opening.side.exit_side]
-    return cause_of(exits[-1], one.opening.position_id) if exits else None
+    if not exits:
+        return None
+    last = max(reversed(exits), key=lambda fill: fill.ts_event)
+    return last.ts_event, cause_of(last, one.opening.position_id)
 
 
 def restore_cut_entries(book: Book, fills: Iterable[Fill], installation: str) -> list[OrderRequest]:

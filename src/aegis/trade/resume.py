@@ -5,19 +5,39 @@ First what was open is told, then what the venue booked meanwhile is told as if 
 that every listener sees one story; what is still unknown of an entry is asked for.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from aegis.core.bus import EventBus
-from aegis.core.clock import Clock
+from aegis.core.clock import NS_PER_S, Clock
 from aegis.core.supervise import Supervisor
 from aegis.model.booked import BookedSince
-from aegis.model.events import FillReported, PositionOpened
+from aegis.model.events import PositionOpened
 from aegis.model.instrument import Venue
 from aegis.model.ports import VenueGateway
 from aegis.model.restored import OpenBook, OpenPosition
 from aegis.trade.book import Book
 from aegis.trade.facts import Fact
 from aegis.trade.restore import EntryEvents, resolve_entry, restore, restore_cut_entries
+
+IDS_KNOWN_NS: Final = 23 * 3600 * NS_PER_S
+"""The journal tells the ids of a day's fills; what is older would be booked once more."""
+
+
+def heard_all_ns(left: OpenBook, venue: Venue) -> int | None:
+    """
+    Return until when (ns UTC) earlier runs surely heard all of *venue*; None: of no run.
+
+    A fill may have been lost while they ran: where a position was left open, what it had is asked
+    for from its opening on, as far back as booked fills are known by id.
+    """
+    heard_ns = left.heard_ns.get(venue)
+    if heard_ns is None:
+        return None
+    here = [one.opening for one in left.positions if one.opening.instrument_id.venue is venue]
+    opened_ns = min((opening.opened_ns for opening in here), default=heard_ns)
+    return min(heard_ns, max(heard_ns - IDS_KNOWN_NS, opened_ns))
 
 
 class Resumption:
@@ -31,10 +51,12 @@ class Resumption:
         events: EntryEvents,
         supervisor: Supervisor,
         late_arrival_s: float,
+        *,
+        tell: Callable[[BookedSince], None],
     ) -> None:
         """
-        *late_arrival_s*: loop seconds in which an entry sent before the kill may still arrive, its
-        recvWindow.
+        *tell* takes what the venue booked. *late_arrival_s*: loop seconds in which an entry sent
+        before the kill may still arrive, its recvWindow.
         """
         self._bus = bus
         self._clock = clock
@@ -42,18 +64,18 @@ class Resumption:
         self._events = events
         self._supervisor = supervisor
         self._late_arrival_s = late_arrival_s
+        self._tell_booked = tell
         self._left = OpenBook()
         self._installation = ""
         self._resumed: set[Venue] = set()
-        self._told: set[tuple[Venue, str]] = set()
 
     def leave(self, left: OpenBook, installation: str) -> None:
         """Keep what earlier runs of *installation* left open."""
         self._left, self._installation = left, installation
 
     def heard_ns(self, venue: Venue) -> int | None:
-        """Return until when earlier runs heard of *venue*; None when nothing is to be resumed."""
-        return None if venue in self._resumed else self._left.heard_ns.get(venue)
+        """Return until when earlier runs heard all; None: nothing is to be resumed."""
+        return None if venue in self._resumed else heard_all_ns(self._left, venue)
 
     def resume(self, gateway: VenueGateway, booked: BookedSince) -> list[Fact]:
         """Tell what goes on on the venue and what it *booked*; return the facts that follow."""
@@ -66,7 +88,7 @@ class Resumption:
         for one in going_on:
             self._tell(one)
         facts = [fact for one in going_on for fact in book.end_if_flat(one.opening.instrument_id)]
-        self.tell(booked)
+        self._tell_booked(booked)
         for request in book.entries_of(venue):
             _ = self._supervisor.start(
                 f"resolve {request.client_order_id}",
@@ -80,18 +102,6 @@ class Resumption:
                 ),
             )
         return facts
-
-    def tell(self, booked: BookedSince) -> None:
-        """Tell what the venue *booked* and no stream told, as if it arrived now."""
-        now = self._clock.now_ns()
-        for fill in booked.fills:
-            if not self._book.knows_fill(fill):
-                self._bus.publish(FillReported(ts_event=fill.ts_event, ts_recv=now, fill=fill))
-        for funding in booked.fundings:
-            key = (funding.venue, funding.funding_id)
-            if key not in self._left.funding_ids and key not in self._told:
-                self._told.add(key)
-                self._bus.publish(funding)
 
     def _tell(self, one: OpenPosition) -> None:
         instrument = one.opening.instrument_id

@@ -5,12 +5,19 @@ from decimal import Decimal
 from aegis.core.ids import IdSource
 from aegis.model.instrument import Instrument, InstrumentId
 from aegis.model.intent import EnterPosition, TradeIntent
-from aegis.model.order import Purpose
+from aegis.model.order import OrderRequest, Purpose
 from aegis.model.order_id import PositionIds, client_order_id
 from aegis.model.signal import Signal
 from aegis.settings import AegisConfig
 from aegis.trade.book import Book
-from aegis.trade.decide import NotSized, Sized, SizeLimits, entry_request, size_entry
+from aegis.trade.decide import (
+    NotSized,
+    Sized,
+    SizeLimits,
+    entry_request,
+    size_entry,
+    stop_first_request,
+)
 from aegis.trade.known import Known
 from aegis.trade.once import Once
 from aegis.trade.voice import TradeVoice
@@ -41,6 +48,7 @@ class SignalDesk:
         intents: IdSource,
     ) -> None:
         self._limits = size_limits(config)
+        self._stop_first = config.stop_before_entry
         self._cooldown_ns = round(config.failed_entry_cooldown_s * 1e9)
         self._book = book
         self._known = known
@@ -120,5 +128,26 @@ class SignalDesk:
                 signal_price=signal.reference_px,
                 signal_id=signal.signal_id,
                 expires_ns=signal.expires_ns,
+                stop_first=self._stop_of(position_id, signal, instrument, sized, mark),
             ),
+        )
+
+    def _stop_of(
+        self,
+        position_id: str,
+        signal: Signal,
+        instrument: Instrument,
+        sized: Sized,
+        mark: Decimal,
+    ) -> OrderRequest | None:
+        venue = self._known.capabilities[instrument.instrument_id.venue]
+        # A stop that travels with the entry needs none before it.
+        if not self._stop_first or venue.attached_protection or not venue.stop_rests_before_entry:
+            return None
+        return stop_first_request(
+            sized,
+            signal.side,
+            instrument,
+            mark_price=mark,
+            client_order_id=client_order_id(position_id, Purpose.STOP_ENTRY, 1),
         )

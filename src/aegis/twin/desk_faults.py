@@ -13,6 +13,7 @@ import attrs
 from aegis.model.order import OrderType, TriggerBy
 from aegis.twin.engine.api import (
     EngineOrder,
+    EnginePosition,
     EngineStatus,
     Leg,
     OrderSpec,
@@ -21,6 +22,8 @@ from aegis.twin.engine.api import (
     Trail,
 )
 from aegis.twin.engine.engine import TwinEngine
+from aegis.twin.engine.order_checks import closes_its_leg
+from aegis.twin.engine.order_store import OPEN_STATUSES
 
 Place = Callable[[OrderSpec], EngineOrder]
 
@@ -142,22 +145,32 @@ class DeskFaults:
         self.engine.place = placing  # type: ignore[method-assign]  # the fault
         self.engine.set_position_protection = protecting  # type: ignore[method-assign]  # the fault
 
-    def match_late(self, parts: Sequence[tuple[float, str]]) -> list[EngineOrder]:
+    def match_late(
+        self,
+        parts: Sequence[tuple[float, str]],
+        *,
+        times: int | None = None,
+        on_late: Callable[[EngineOrder], None] = lambda _: None,
+    ) -> list[EngineOrder]:
         """
-        Accept orders that open as NEW and match them later.
+        Accept orders that open as NEW and match them later, *times* long, None: ever.
 
         *parts*: loop seconds after acceptance and the share of the quantity that is filled by then;
-        the last share is 1. Return the list of the orders this happened to, which grows.
+        the last share is 1. Return the list of the orders this happened to, which grows; *on_late*
+        hears each.
         """
         late: list[EngineOrder] = []
         engine = self.engine
         place = engine.place
 
         def placing(spec: OrderSpec) -> EngineOrder:
-            if spec.reduce_only or spec.close_position or spec.trigger_price is not None:
+            exits = spec.reduce_only or spec.close_position or closes_its_leg(spec)
+            is_over = times is not None and len(late) >= times
+            if exits or is_over or spec.trigger_price is not None or spec.limit_price is not None:
                 return place(spec)
             order = engine.parts.create(spec, EngineStatus.NEW)
             late.append(order)
+            on_late(order)
             for delay_s, share in parts:
                 _ = self._loop.call_later(delay_s, self._match, order, Decimal(share))
             return order
@@ -167,6 +180,8 @@ class DeskFaults:
 
     def _match(self, order: EngineOrder, share: Decimal) -> None:
         engine, whole = self.engine, order.spec
+        if order.status not in OPEN_STATUSES:
+            return
         assert whole.qty is not None
         step = engine.instruments[whole.symbol].qty_step
         aim = whole.qty * share // step * step
@@ -177,3 +192,22 @@ class DeskFaults:
             execution._fill(order, qty, price, maker=False)
         execution.settle(order, before)
         engine.time.refresh()
+
+    def drop(self, late: Sequence[EngineOrder]) -> None:
+        """Let the venue give up what is left of orders that it did not match."""
+        for order in late:
+            if order.status in OPEN_STATUSES:
+                self.engine._execution.remove(order, self.engine.parts.dropped(), "given up")
+        self.engine.time.refresh()
+
+    def liquidate(self, position: EnginePosition) -> None:
+        """Let the venue close a position by force, whatever its margin: its orders go first."""
+        desk = self.engine._liquidation
+        desk._drop_orders(position.symbol, position.leg)
+        desk._close(position)
+        self.engine.time.refresh()
+
+    def stand_aside(self) -> None:
+        """End every fault of placing and protecting: the engine decides again."""
+        for method in ("place", "set_position_protection"):
+            vars(self.engine).pop(method, None)

@@ -2,8 +2,8 @@
 Faults by rule: what a test wants broken between a client and a face, and how often.
 
 `Wire` is a `FaultSeam`: it stands at requests and answers, of REST and of the order socket alike.
-`Frames` stands at the streams a face opens. A rule counts what it struck, so that a test can show
-that its fault happened.
+`Frames` (frame_rules) stands at the streams a face opens. A rule counts what it struck, so that a
+test can show that its fault happened.
 """
 
 import asyncio
@@ -17,11 +17,8 @@ import orjson
 from aegis.core.offload import InlineOffload
 from aegis.core.transport import HttpRequest, HttpResponse
 from aegis.twin.boot import VenueName
-from aegis.twin.face_api import StreamSession
 
 T = TypeVar("T")
-Send = Callable[[bytes], None]
-ORDER_SOCKETS: Final = frozenset({"/ws-fapi/v1", "/v5/trade"})
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -30,12 +27,14 @@ class Asked:
     One request, by REST or by the order socket alike.
 
     *kind*: entry, close, stop, target, protection (Bybit's trading-stop), cancel, positions,
-    orders, or other.
+    orders, balance, or other.
     """
 
     path: str
     kind: str
     params: Mapping[str, str]
+    method: str = ""
+    by_socket: bool = False
 
 
 _KINDS: Final = {
@@ -48,7 +47,11 @@ _KINDS: Final = {
     ("POST", "/v5/position/trading-stop"): "protection",
     ("GET", "/v5/position/list"): "positions",
     ("GET", "/v5/order/realtime"): "orders",
+    ("GET", "/fapi/v3/balance"): "balance",
+    ("GET", "/fapi/v2/balance"): "balance",
+    ("GET", "/v5/account/wallet-balance"): "balance",
 }
+_CLOSING_LEGS: Final = frozenset({("SELL", "LONG"), ("BUY", "SHORT")})
 
 
 def _asked(request: HttpRequest) -> Asked:
@@ -64,8 +67,18 @@ def _asked(request: HttpRequest) -> Asked:
     if (request.method, request.path) == ("POST", "/fapi/v1/algoOrder"):
         kind = "stop" if params["type"].startswith("STOP") else "target"
     elif request.method == "POST" and request.path in {"/fapi/v1/order", "/v5/order/create"}:
-        kind = "close" if params.get("reduceOnly", "").lower() == "true" else "entry"
-    return Asked(path=request.path, kind=kind, params=params)
+        # In hedge mode Binance is told the leg, and that alone says what closes (venues.md 1.3).
+        leg = (params.get("side", ""), params.get("positionSide", ""))
+        reduces = params.get("reduceOnly", "").lower() == "true" or leg in _CLOSING_LEGS
+        kind = "close" if reduces else "entry"
+    return Asked(
+        path=request.path,
+        kind=kind,
+        params=params,
+        method=request.method,
+        # A request by socket has no HTTP headers.
+        by_socket=not request.headers,
+    )
 
 
 Match = str | Callable[[Asked], bool]
@@ -197,151 +210,6 @@ class Wire:
         rules = (rule for rule in self._rules if rule.after is not None)
         rule = next((rule for rule in rules if rule.takes(asked)), None)
         return response if rule is None or rule.after is None else rule.after(response)
-
-
-@attrs.define(slots=True, kw_only=True)
-class FrameRule:
-    """What happens to frames that pass *test*; *act* gets the frame and the way on."""
-
-    test: Callable[[bytes], bool]
-    act: Callable[[bytes, Send], None]
-    hits: int = 0
-    is_on: bool = True
-
-    def takes(self, frame: bytes) -> bool:
-        """Say whether this fault strikes *frame*, and count it."""
-        taken = self.is_on and self.test(frame)
-        self.hits += taken
-        return taken
-
-    def end(self) -> None:
-        """Let frames pass again."""
-        self.is_on = False
-
-
-def _drop(_frame: bytes, _send: Send) -> None:
-    pass
-
-
-def _double(frame: bytes, send: Send) -> None:
-    send(frame)
-    send(frame)
-
-
-class _Heard:
-    """A session that also writes down what it is sent."""
-
-    def __init__(self, session: StreamSession, hear: Callable[[str], None]) -> None:
-        self._session = session
-        self._hear = hear
-
-    def on_message(self, text: str) -> None:
-        self._hear(text)
-        self._session.on_message(text)
-
-    def on_closed(self) -> None:
-        self._session.on_closed()
-
-
-class Frames:
-    """The frames of one face's streams, order socket included, on their way to the bot."""
-
-    ORDERS: Final = (b'"ORDER_TRADE_UPDATE"', b'"TRADE_LITE"', b'"topic":"order"')
-    FILLS: Final = (b'"ORDER_TRADE_UPDATE"', b'"TRADE_LITE"', b'"topic":"execution"')
-    ACCOUNT: Final = (
-        *(b'"ACCOUNT_UPDATE"', b'"ORDER_TRADE_UPDATE"', b'"ALGO_UPDATE"', b'"TRADE_LITE"'),
-        *(b'"topic":"order"', b'"topic":"position"', b'"topic":"execution"', b'"topic":"wallet"'),
-    )
-
-    def __init__(self, face: Any, loop: asyncio.AbstractEventLoop, wire: Wire) -> None:
-        """*wire* says how much later the answers of the order socket come."""
-        self._open_stream = face.open_stream
-        self._loop = loop
-        self._wire = wire
-        self._rules: list[FrameRule] = []
-        self._closes: list[tuple[str, Callable[[str], None]]] = []
-        self._sessions: list[StreamSession] = []
-        self.is_down = False
-        """No stream opens while this is set."""
-        self.sent: list[tuple[str, str]] = []
-        """Path and text of every message the bot sent on a stream."""
-        face.open_stream = self._opened
-
-    def _opened(
-        self, target: str, *, send: Send, close: Callable[[str], None]
-    ) -> StreamSession | None:
-        if self.is_down:
-            return None
-        path = target.partition("?")[0]
-        answers = path in ORDER_SOCKETS
-
-        def sieve(frame: bytes) -> None:
-            late_s = self._wire.take_late_s() if answers else 0.0
-            rule = next((rule for rule in self._rules if rule.takes(frame)), None)
-            if rule is not None:
-                rule.act(frame, send)
-            elif late_s:
-                _ = self._loop.call_later(late_s, send, frame)
-            else:
-                send(frame)
-
-        session: StreamSession | None = self._open_stream(target, send=sieve, close=close)
-        if session is None:
-            return None
-        self._closes.append((path, close))
-        self._sessions.append(session)
-        return _Heard(session, lambda text: self.sent.append((path, text)))
-
-    def cut(self, path: str) -> None:
-        """End the newest stream whose path begins with *path*, from the venue's side."""
-        next(close for each, close in reversed(self._closes) if each.startswith(path))("cut")
-
-    def cut_all(self, path: str = "") -> int:
-        """End every stream whose path begins with *path*; return how many there ever were."""
-        closes = [close for each, close in self._closes if each.startswith(path)]
-        for close in closes:
-            close("cut")
-        return len(closes)
-
-    def leave(self) -> None:
-        """Let the venue see that the client of all these streams is gone, and stand aside."""
-        for session in self._sessions:
-            session.on_closed()
-
-    def act_on(
-        self, test: Callable[[bytes], bool], act: Callable[[bytes, Send], None]
-    ) -> FrameRule:
-        """Hand frames that pass *test* to *act* with the way on."""
-        rule = FrameRule(test=test, act=act)
-        self._rules.append(rule)
-        return rule
-
-    def drop(self, *marks: bytes) -> FrameRule:
-        """Lose frames that hold one of *marks*."""
-        return self._add(marks, _drop)
-
-    def drop_if(self, test: Callable[[bytes], bool]) -> FrameRule:
-        """Lose frames that pass *test*."""
-        rule = FrameRule(test=test, act=_drop)
-        self._rules.append(rule)
-        return rule
-
-    def double(self, *marks: bytes) -> FrameRule:
-        """Deliver them twice."""
-        return self._add(marks, _double)
-
-    def delay(self, seconds: float, *marks: bytes) -> FrameRule:
-        """Deliver them *seconds* of loop time later: frames of other kinds overtake them."""
-
-        def later(frame: bytes, send: Send) -> None:
-            _ = self._loop.call_later(seconds, send, frame)
-
-        return self._add(marks, later)
-
-    def _add(self, marks: tuple[bytes, ...], act: Callable[[bytes, Send], None]) -> FrameRule:
-        rule = FrameRule(test=lambda frame: any(mark in frame for mark in marks), act=act)
-        self._rules.append(rule)
-        return rule
 
 
 class SlowOffload(InlineOffload):

@@ -7,7 +7,6 @@ the frames follow turn by turn. Pings of our own find a peer that is gone withou
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -15,12 +14,10 @@ from typing import Final
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from picows.picows import WSCloseHandshake
 
-from aegis.core.supervise import Supervisor
 from aegis.venue.stream_limits import (
     BURST_FRAMES,
     CLOSE_TIMEOUT_S,
-    MESSAGE_BYTES_MAX,
-    UNSENT_BYTES_MAX,
+    BoundedConnector,
     connect_error,
 )
 
@@ -31,29 +28,8 @@ _CLOSE: Final = WSMsgType.CLOSE
 _CONTINUATION: Final = WSMsgType.CONTINUATION
 
 
-class PicowsConnector:
-    """Open ws:// and wss:// streams. Times in loop seconds."""
-
-    def __init__(
-        self,
-        *,
-        supervisor: Supervisor,
-        open_timeout_s: float = 10.0,
-        ping_interval_s: float = 5.0,
-        ping_timeout_s: float = 5.0,
-        ssl_context: ssl.SSLContext | None = None,
-        message_bytes_max: int = MESSAGE_BYTES_MAX,
-        unsent_bytes_max: int = UNSENT_BYTES_MAX,
-    ) -> None:
-        """*ssl_context* is for wss://; None is the system's trust, certificates checked."""
-        self._supervisor = supervisor
-        self._open_timeout_s = open_timeout_s
-        self._ping_interval_s = ping_interval_s
-        self._ping_timeout_s = ping_timeout_s
-        self._ssl_context = ssl_context
-        self._message_bytes_max = message_bytes_max
-        self._unsent_bytes_max = unsent_bytes_max
-        self._opened = 0
+class PicowsConnector(BoundedConnector):
+    """Open ws:// and wss:// streams."""
 
     async def connect(
         self,

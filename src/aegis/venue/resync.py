@@ -7,7 +7,7 @@ already (R12). Doubt and its end are told, and entries wait for the end.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -28,6 +28,7 @@ from aegis.model.events import (
     StreamClosed,
     StreamOpened,
 )
+from aegis.model.fill import Fill
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.venue.silence import StreamProof
 
@@ -173,6 +174,11 @@ class GapResync:
         """Compare a snapshot's orders with what the stream told."""
         for order in snapshot.orders:
             self.proof.found(order)
+
+    def learn_fills(self, fills: Iterable[Fill]) -> None:
+        """Compare fills that a query told to others with what the stream told."""
+        for fill in fills:
+            self.proof.found(fill)
 
     def forget_opened(self) -> None:
         """Take the next opening as the first, and keep back what comes before `start`."""

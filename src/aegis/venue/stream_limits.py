@@ -1,7 +1,13 @@
-"""What both WebSocket connectors keep to: sizes, and error texts without what a URL may hold."""
+"""
+What both WebSocket connectors keep to: their settings, sizes, and error texts without what a URL
+may hold.
+"""
 
+import ssl
 from typing import Final
 from urllib.parse import urlsplit
+
+from aegis.core.supervise import Supervisor
 
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A larger message ends the stream: no venue sends one."""
@@ -10,6 +16,31 @@ UNSENT_BYTES_MAX: Final = 4 * 1024 * 1024
 BURST_FRAMES: Final = 512
 """So many frames are handed on before the loop gets a turn."""
 CLOSE_TIMEOUT_S: Final = 2.0
+
+
+class BoundedConnector:
+    """The settings of a connector of ws:// and wss:// streams. Times in loop seconds."""
+
+    def __init__(
+        self,
+        *,
+        supervisor: Supervisor,
+        open_timeout_s: float = 10.0,
+        ping_interval_s: float = 5.0,
+        ping_timeout_s: float = 5.0,
+        ssl_context: ssl.SSLContext | None = None,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        unsent_bytes_max: int = UNSENT_BYTES_MAX,
+    ) -> None:
+        """*ssl_context* is for wss://; None is the system's trust, certificates checked."""
+        self._supervisor = supervisor
+        self._open_timeout_s = open_timeout_s
+        self._ping_interval_s = ping_interval_s
+        self._ping_timeout_s = ping_timeout_s
+        self._ssl_context = ssl_context
+        self._message_bytes_max = message_bytes_max
+        self._unsent_bytes_max = unsent_bytes_max
+        self._opened = 0
 
 
 def connect_error(url: str, error: Exception) -> ConnectionError:

@@ -6,7 +6,6 @@ pings find a dead peer; compression is off, since it costs more than it saves on
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -14,39 +13,16 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from aegis.core.supervise import Supervisor
 from aegis.venue.stream_limits import (
     BURST_FRAMES,
     CLOSE_TIMEOUT_S,
-    MESSAGE_BYTES_MAX,
-    UNSENT_BYTES_MAX,
+    BoundedConnector,
     connect_error,
 )
 
 
-class WebsocketConnector:
-    """Open ws:// and wss:// streams. Times in loop seconds."""
-
-    def __init__(
-        self,
-        *,
-        supervisor: Supervisor,
-        open_timeout_s: float = 10.0,
-        ping_interval_s: float = 5.0,
-        ping_timeout_s: float = 5.0,
-        ssl_context: ssl.SSLContext | None = None,
-        message_bytes_max: int = MESSAGE_BYTES_MAX,
-        unsent_bytes_max: int = UNSENT_BYTES_MAX,
-    ) -> None:
-        """*ssl_context* is for wss://; None is the system's trust, certificates checked."""
-        self._supervisor = supervisor
-        self._open_timeout_s = open_timeout_s
-        self._ping_interval_s = ping_interval_s
-        self._ping_timeout_s = ping_timeout_s
-        self._ssl_context = ssl_context
-        self._message_bytes_max = message_bytes_max
-        self._unsent_bytes_max = unsent_bytes_max
-        self._opened = 0
+class WebsocketConnector(BoundedConnector):
+    """Open ws:// and wss:// streams."""
 
     async def connect(
         self,

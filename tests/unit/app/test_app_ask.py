@@ -75,6 +75,19 @@ def test_of_several_bots_a_person_says_which(tmp_path: Path) -> None:
     assert 4712 == found.port
 
 
+def link(**changed: object) -> dict[str, object]:
+    """Return what a bot tells of a venue that is connected, but for what is *changed*."""
+    healthy: dict[str, object] = {
+        "connected": True,
+        "brought_up": True,
+        "refused": "",
+        "streams": 4,
+        "streams_down": [],
+        "frame_age_s": 0.23,
+    }
+    return healthy | changed
+
+
 def test_every_problem_of_an_unwell_bot_is_a_line() -> None:
     """Then the run, its positions, its venues and what holds entries (R87)."""
     told = {
@@ -83,14 +96,20 @@ def test_every_problem_of_an_unwell_bot_is_a_line() -> None:
         "run": "abcd-1",
         "positions": 2,
         "protected": 1,
-        "venues": {"BINANCE": True, "BYBIT": False},
+        "venues": {
+            "BINANCE": link(),
+            "BYBIT": link(connected=False, streams_down=["market", "user"], frame_age_s=45.04),
+        },
         "entries_halted": ["news", "the day's loss"],
+        "journal": {"queued": 12, "failing_s": 40.2},
     }
     assert [
         "UNWELL: the loop was 6.0 s late",
         "UNWELL: BTCUSDT-PERP.BYBIT is without a stop for 61 s",
         "run abcd-1: 2 positions, 1 of them protected",
-        "BINANCE connected, BYBIT NOT connected",
+        "BINANCE connected, 4 streams; last frame 0.2 s ago",
+        "BYBIT NOT connected: market, user DOWN of 4 streams; last frame 45.0 s ago",
+        "JOURNAL NOT WRITTEN for 40 s, rows that wait in memory: 12",
         "ENTRIES HALTED: news; the day's loss",
     ] == health_lines(told)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import attrs
@@ -9,7 +11,11 @@ import pytest
 
 from aegis.app import live_gate
 from aegis.app.doctor.rights import KeyRights
-from aegis.core.errors import Problem
+from aegis.app.doctor.stamp import fingerprint
+from aegis.app.endpoints import Endpoints
+from aegis.app.modes import VenueTarget
+from aegis.core.clock import NS_PER_S
+from aegis.core.errors import Problem, VenueError, VenueRefused, VenueUnreachable
 from aegis.model.account import BalanceReport, PositionReport, VenueSnapshot
 from aegis.model.instrument import Instrument, Venue, instrument_id
 from aegis.model.order import PositionSide
@@ -147,3 +153,71 @@ def test_a_right_that_is_not_told_counts_as_one_that_is_there(
     monkeypatch.setattr(live_gate, "key_rights", told)
     gateway = cast("VenueGateway", Account(qty=Decimal(0), listed=None))
     assert names == [p.name for p in asyncio.run(live_gate.rights_problems(gateway))]
+
+
+@pytest.mark.parametrize(("age_min", "names"), [(5, []), (61, ["doctor of BYBIT"])])
+def test_a_venue_that_comes_late_passes_the_whole_gate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, age_min: int, names: list[str]
+) -> None:
+    """R84: down at the start it is asked later, and the doctor's stamp must be fresh then."""
+    where = Endpoints(rest="https://api.bybit.test", streams="", orders="")
+    target = VenueTarget(venue=Venue.BYBIT, where=where, api_key="key", api_secret="s")
+    asked: list[str] = []
+
+    def stamped(_dir: Path, _mode: str, _venue: Venue) -> Any:
+        return SimpleNamespace(
+            fingerprint=fingerprint(where.rest, "key"), ok=True, at_ns=0, venue=Venue.BYBIT
+        )
+
+    async def told(gateway: VenueGateway) -> KeyRights:
+        asked.append(gateway.venue.value)
+        return KeyRights(can_trade=True, can_withdraw=False, ip_restricted=None, why_unknown="")
+
+    monkeypatch.setattr(live_gate, "read_stamp", stamped)
+    monkeypatch.setattr(live_gate, "key_rights", told)
+    found = asyncio.run(
+        live_gate.admission_problems(
+            cast("VenueGateway", Account(qty=Decimal(0), listed=BTC)),
+            target,
+            ("BTCUSDT",),
+            tmp_path,
+            age_min * 60 * NS_PER_S,
+        )
+    )
+
+    assert names == [problem.name for problem in found]
+    assert ["BYBIT"] == asked
+
+
+@pytest.mark.parametrize(
+    ("error", "is_late"),
+    [
+        (VenueUnreachable("down", venue="BYBIT", operation="time"), True),
+        (VenueRefused("10003", "wrong key", venue="BYBIT", operation="rights"), False),
+    ],
+    ids=["down", "refused"],
+)
+def test_a_venue_that_is_down_comes_late_and_one_that_refuses_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, error: VenueError, *, is_late: bool
+) -> None:
+    """R84: what may answer later is tried again in the run, what would refuse again is not."""
+    closed: list[Venue] = []
+
+    async def close() -> None:
+        closed.append(Venue.BYBIT)
+
+    async def failing(_gateway: VenueGateway) -> KeyRights:
+        raise error
+
+    gateway = SimpleNamespace(venue=Venue.BYBIT, close=close)
+    monkeypatch.setattr(live_gate, "make_gateway", lambda *_, **__: gateway)
+    monkeypatch.setattr(live_gate, "key_rights", failing)
+    unused: Any = None
+    ports: Any = SimpleNamespace(venue=Venue.BYBIT, symbols=("BTCUSDT",))
+    found = asyncio.run(
+        live_gate.check_live_accounts((ports,), unused, unused, unused, unused, unused)
+    )
+
+    assert () == found.problems
+    assert [Venue.BYBIT] == closed == list(found.late if is_late else found.left_out)
+    assert {} == (found.left_out if is_late else found.late)

@@ -14,11 +14,10 @@ def test_a_stamp_comes_back_by_mode_and_venue(tmp_path: Path) -> None:
     """Each mode and venue has its own; the last one counts."""
     account = fingerprint("https://fapi.binance.com/", KEY)
     save_stamp(tmp_path, "live", Venue.BINANCE, ok=False, at_ns=1, fingerprint=account)
-    save_stamp(tmp_path, "live", Venue.BINANCE, ok=True, at_ns=2, fingerprint=account)
+    save_stamp(tmp_path, "live", Venue.BINANCE, ok=True, at_ns=2, fingerprint=account, version="c2")
 
-    assert Stamp(ok=True, at_ns=2, fingerprint=account) == read_stamp(
-        tmp_path, "live", Venue.BINANCE
-    )
+    last = Stamp(ok=True, at_ns=2, fingerprint=account, version="c2")
+    assert last == read_stamp(tmp_path, "live", Venue.BINANCE)
     assert read_stamp(tmp_path, "testnet", Venue.BINANCE) is None
     assert read_stamp(tmp_path, "live", Venue.BYBIT) is None
 

@@ -151,6 +151,28 @@ def test_time_may_stand_still_but_not_run_backwards(kind: str) -> None:
     assert check(firewall, other, {"ts_event": NOW_NS - 1}) is None
 
 
+def test_a_mark_far_from_the_last_one_is_believed_when_it_is_told_twice() -> None:
+    """One frame of 1e12 moves no stop; a market that did jump is one frame late (R5)."""
+    firewall = firewall_of_btc()
+
+    assert check(firewall, MARK, {"mark": 100.0}) is None
+    assert Reason.JUMPED == check(firewall, MARK, {"mark": 1e12})
+    assert check(firewall, MARK, {"mark": 101.0}) is None
+    assert Reason.JUMPED == check(firewall, MARK, {"mark": 70.0})
+    assert check(firewall, MARK, {"mark": 68.0}) is None
+    assert check(firewall, MARK, {"mark": 62.0}) is None
+
+
+def test_another_jump_or_the_same_one_again_confirms_nothing() -> None:
+    """Poison beside poison, or told again by a delta, is no second word for the first (R5)."""
+    firewall = firewall_of_btc()
+
+    assert check(firewall, MARK, {"mark": 100.0}) is None
+    for mark in (1e12, 1.0, 1e12, 1e12, 1e12, 1.0):
+        assert Reason.JUMPED == check(firewall, MARK, {"mark": mark})
+    assert check(firewall, MARK, {"mark": 100.0}) is None
+
+
 def test_an_open_bar_keeps_time_but_a_closed_one_is_lossless() -> None:
     """An update of an open bar may not be older than the last; a late closed bar is still a bar."""
     firewall = firewall_of_btc()

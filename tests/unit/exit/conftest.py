@@ -217,10 +217,12 @@ class ExitRig:
             )
         )
 
-    def accept(self, intent: TradeIntent) -> None:
-        """Answer a protective order NEW."""
+    def accept(self, intent: TradeIntent, *, heard: bool = True) -> None:
+        """Answer a protective order NEW; *heard*: the stream tells it too, as a sound venue's."""
         self.publish(self.order(self.request(intent)))
         self.complete(intent)
+        if heard:
+            self.publish(self.order(self.request(intent), source=ReportSource.STREAM))
 
     def accept_all(self) -> None:
         """Accept every protective order that is not answered yet."""

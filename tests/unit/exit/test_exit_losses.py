@@ -115,6 +115,48 @@ def test_a_venue_that_keeps_no_stop_is_given_up_after_two(make_exit_rig: MakeRig
     assert "2 of them without a word" in rig.told(ProtectionFailed)[0].reason
 
 
+def test_a_stop_that_only_its_answer_told_is_looked_for_within_seconds(
+    make_exit_rig: MakeRig,
+) -> None:
+    """R45, scenario 2: neither stream nor list have shown it: one look after 7 s, no steady one."""
+    rig = make_exit_rig()
+    rig.open()
+    floor, target = rig.intents
+    rig.accept(target)
+    rig.accept(floor, heard=False)
+    rig.wait(6900)
+    assert [] == rig.told(SnapshotWanted)
+    rig.wait(200)
+    assert 1 == len(rig.told(SnapshotWanted))
+    without_stop(rig, 0)
+
+    assert 2 == len(rig.orders(Purpose.STOP_FLOOR))
+
+
+def test_a_list_that_lacks_a_fresh_stop_is_followed_by_a_second_look(
+    make_exit_rig: MakeRig,
+) -> None:
+    """R45 (sim seed 6): a list of a moment later proves nothing; one of 7 s later does."""
+    rig = protected(make_exit_rig)
+    without_stop(rig, 200)
+    assert rig.actor.is_covered(rig.instrument)
+    looks = len(rig.told(SnapshotWanted))
+    rig.wait(7100)
+    assert looks + 1 == len(rig.told(SnapshotWanted))
+    without_stop(rig, 0)
+
+    assert not rig.actor.is_covered(rig.instrument)
+    assert 2 == len(rig.orders(Purpose.STOP_FLOOR))
+
+
+def test_a_stop_that_stream_or_list_have_shown_is_not_looked_for(make_exit_rig: MakeRig) -> None:
+    """R45: what two words tell needs no third: no question beside the steady look."""
+    rig = protected(make_exit_rig)
+    rig.wait(59_000)
+
+    assert [] == rig.told(SnapshotWanted)
+
+
 def test_losses_more_than_a_minute_apart_are_each_restored(make_exit_rig: MakeRig) -> None:
     """R45: a stop that a list lacked now and then is placed anew and no reason to close."""
     rig = protected(make_exit_rig)

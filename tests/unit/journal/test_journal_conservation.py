@@ -143,3 +143,15 @@ def test_a_position_the_venue_ended_is_listed_as_unexplained(life: list[Event]) 
 
     assert () == report.violations
     assert ("position AAAA-1-1 was closed with 3 left",) == report.unexplained
+
+
+def test_fills_that_were_found_after_the_end_explain_it(life: list[Event]) -> None:
+    """R77: the venue ended it, its fills came late: nothing is unexplained, the money adds up."""
+    booked, closed = life[3], life[5]
+    assert isinstance(booked, FillBooked)
+    assert isinstance(closed, PositionClosed)
+    ended = attrs.evolve(closed, position=booked.position, net_pnl=-booked.position.fees)
+    report = check_conservation([*life[:4], ended, life[4], life[6]])
+
+    assert report.ok, report.violations
+    assert () == report.unexplained

@@ -15,12 +15,16 @@ from aegis.model.events import (
     IntentApproved,
     OrderSubmitted,
     PositionOpened,
+    ProtectionChanged,
+    ProtectionConfirmed,
+    ProtectionLost,
 )
 from aegis.model.instrument import Venue, instrument_id
 from aegis.model.intent import Approved, EnterPosition, TradeIntent
 from aegis.model.order import OrderRequest, OrderSide, OrderType, PositionSide, Purpose
 from aegis.model.order_id import client_order_id
-from aegis.model.position import ProtectionPlan
+from aegis.model.position import CloseCause, ProtectionPlan
+from aegis.model.restored import AcknowledgedStop
 
 BTC: Final = instrument_id("BTCUSDT", Venue.BINANCE)
 POSITION: Final = "AAAA-1-1"
@@ -183,3 +187,64 @@ def test_old_ids_are_forgotten(life: list[Event]) -> None:
 
     assert open_book([*life, funding("early", at=9), late]).fill_ids == ()
     assert open_book([*life, late]).funding_ids == {(Venue.BINANCE, "late")}
+
+
+def confirmed(source: str) -> ProtectionConfirmed:
+    """Return that a stop at 95 was acknowledged."""
+    return ProtectionConfirmed(
+        ts_event=5,
+        ts_recv=5,
+        position_id=POSITION,
+        instrument_id=BTC,
+        stop_price=Decimal(95),
+        target_price=None,
+        stop_order="AAAA-1-1-SF1",
+        target_order="",
+        naked_ns=0,
+        source=source,
+    )
+
+
+def moved() -> ProtectionChanged:
+    """Return that the stop trails at 99."""
+    return ProtectionChanged(
+        ts_event=6,
+        ts_recv=6,
+        position_id=POSITION,
+        instrument_id=BTC,
+        stop_price=Decimal(99),
+        target_price=None,
+        reason="trailing",
+        stop_cause=CloseCause.TRAIL,
+    )
+
+
+def lost() -> ProtectionLost:
+    """Return that no stop is seen any more."""
+    return ProtectionLost(
+        ts_event=7, ts_recv=7, position_id=POSITION, instrument_id=BTC, reason="gone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "stop"),
+    [
+        ([], None),
+        ([confirmed("order")], AcknowledgedStop(price=Decimal(95), order="AAAA-1-1-SF1")),
+        ([confirmed("position")], AcknowledgedStop(price=Decimal(95))),
+        (
+            [confirmed("order"), moved()],
+            AcknowledgedStop(price=Decimal(99), cause=CloseCause.TRAIL),
+        ),
+        ([confirmed("order"), moved(), lost()], None),
+    ],
+    ids=["none", "an order", "the position's own", "moved", "lost"],
+)
+def test_the_stop_that_was_acknowledged_last_is_known(
+    life: list[Event], told: list[Event], stop: AcknowledgedStop | None
+) -> None:
+    """R51, R88: a start that cannot look at the venue knows what rested there, if anything."""
+    opened, first, *_ = life
+    (one,) = open_book([opened, first, *told]).positions
+
+    assert stop == one.stop

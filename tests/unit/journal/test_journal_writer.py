@@ -190,6 +190,52 @@ def test_a_full_disk_loses_nothing_and_is_told_once(keeps: bool) -> None:
     run(scenario)
 
 
+def test_the_alarm_of_a_full_disk_is_repeated_at_a_pace_and_begins_anew() -> None:
+    """R75: CRITICAL at once, then after 1, 2, 4 ... minutes, at most 15 apart; again next time."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.actor.start()
+        bench.store.full = True
+        bench.kill("a")
+        await asyncio.sleep(60 * (1 + 2 + 4) + 30)
+        bench.store.full = False
+        await asyncio.sleep(20)
+        bench.store.full = True
+        bench.kill("b")
+        await asyncio.sleep(1)
+        bench.store.full = False
+        await asyncio.sleep(20)
+
+        told = [e for e in bench.written() if isinstance(e, AlertRaised)]
+        assert "CCCCWCW" == "".join(e.level[0] for e in told)
+        assert {"journal_writes"} == {e.rule for e in told}
+        assert "trading goes on, rows that wait in memory: 1" in told[0].message
+        assert "was not written for 6" in told[1].message
+
+    run(scenario)
+
+
+def test_slow_and_failing_writes_are_measured() -> None:
+    """The heartbeat's figures: how long the oldest row waits, and what the slowest try took."""
+
+    async def scenario(bench: Bench) -> None:
+        assert bench.actor.stats.oldest_for_ns is None
+        bench.store.full = True
+        bench.actor.start()
+        bench.kill("a")
+        await asyncio.sleep(3)
+        stats = bench.actor.stats
+        assert stats.oldest_for_ns is not None
+        assert 2_990_000_000 < stats.oldest_for_ns <= 3_000_000_000
+        assert 20 == stats.write_ns_max // 1_000_000
+        assert {"AlertRaised": 1, "KillSwitchPulled": 1} == bench.actor.unwritten()
+        bench.store.full = False
+        await asyncio.sleep(20)
+        assert (None, {}) == (bench.actor.stats.oldest_for_ns, bench.actor.unwritten())
+
+    run(scenario)
+
+
 def test_at_the_cap_entries_halt_once_and_rows_are_still_kept() -> None:
     """The critical lane spills to memory; at its cap no new exposure, but no row is given up."""
 

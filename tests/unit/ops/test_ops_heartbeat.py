@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import pytest
@@ -15,7 +15,15 @@ from aegis.core.virtual_loop import VirtualTimeLoop, run_virtual
 from aegis.model.events import AlertRaised, HeartbeatEmitted
 from aegis.model.instrument import Venue, instrument_id
 from aegis.model.order import PositionSide
-from aegis.ops.beat import close_line, data_lines, guard_lines, lag_line, protection_line, twin_line
+from aegis.ops.beat import (
+    close_line,
+    data_lines,
+    guard_lines,
+    journal_line,
+    lag_line,
+    protection_line,
+    twin_line,
+)
 from aegis.ops.heartbeat import Heartbeat, LagMeter
 from aegis.ops.probes import (
     DataRow,
@@ -217,6 +225,25 @@ def test_unprotected_time_comes_with_its_exceptions(bus: EventBus, make: "Maker"
 def test_guards_say_why_entries_are_off(row: GuardRow, expected: str) -> None:
     """Equity and day PnL are real or unknown; every reason of a halt is named (R64, R73)."""
     assert [expected] == guard_lines([row])
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, "9 queued, none dropped, chain head"),
+        (
+            {"failing_ns": 40_000 * MS, "oldest_ns": 41_000 * MS},
+            "none dropped, NOT WRITING for 40.0 s, the oldest waits 41.0 s, chain head",
+        ),
+        ({"write_ns_max": 3_000 * MS}, "none dropped, slowest write 3.0 s, chain head"),
+        ({"oldest_ns": 999 * MS, "write_ns_max": 999 * MS}, "none dropped, chain head"),
+    ],
+    ids=["sound", "full", "slow", "quick enough"],
+)
+def test_a_disk_that_lags_is_told(changed: dict[str, Any], told: str) -> None:
+    """A full, locked or slow disk shows in the heartbeat's journal line (R75, R81)."""
+    row = attrs.evolve(JournalRow(written=1, queued=9, dropped=0, chain_head="9f"), **changed)
+    assert told in journal_line(row)
 
 
 def test_frames_that_nobody_accounts_for_stand_out() -> None:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from aegis.core.bus import EventBus
@@ -176,6 +177,22 @@ def test_an_adopted_position_is_timed_from_its_finding(
 
     assert logged[0][1].endswith("found on the venue, it gets its stop and target now")
     assert logged[1][1].endswith("8 ms after it was found")
+
+
+def test_a_restored_position_is_not_told_as_found_even_if_it_once_was(
+    bus: EventBus, make: "Maker", logged: Logged
+) -> None:
+    """One that an earlier run adopted is known to us: RESTORED, and no warning (R88)."""
+    Narrator(bus, room_logger("ops"))
+
+    opened = make.opened(adopted=True)
+    position = attrs.evolve(opened.position, restored=True)
+    bus.publish(attrs.evolve(opened, position=position))
+
+    ((level, line),) = logged
+    assert "INFO" == level
+    assert "RESTORED ab12-1-5 long 0.031" in line
+    assert "ADOPTED" not in line
 
 
 def test_ticks_have_no_line(bus: EventBus, make: "Maker", logged: Logged) -> None:

@@ -1,6 +1,7 @@
 """The summary at the end: its laws, its unknowns, and that it prints plainly into a file."""
 
 import io
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,13 @@ import attrs
 import pytest
 
 from aegis.core.bus import EventBus
+from aegis.core.clock import ManualClock
+from aegis.model.events import RunStarted
 from aegis.model.instrument import Venue
 from aegis.model.order import OrderSide
 from aegis.model.position import CloseCause
-from aegis.ops.probes import DataRow, JournalRow, Probes, TwinMeter
-from aegis.ops.summary import conservation, income_rows, money_rows, print_summary
+from aegis.ops.probes import DataRow, JournalRow, Probes, TwinMeter, VenueBooks
+from aegis.ops.summary import conservation, income_rows, listed_rows, money_rows, print_summary
 from aegis.ops.tally import Tally
 
 if TYPE_CHECKING:
@@ -44,6 +47,13 @@ def printed(tally: Tally, probes: Probes) -> str:
     """Return the summary as it is printed into a file."""
     out = io.StringIO()
     print_summary(tally, probes, title="paper, 2 h 0 min", label="GENERATED seed 7", file=out)
+    return out.getvalue()
+
+
+def printed_listed(tally: Tally, listed: Mapping[Venue, VenueBooks | str]) -> str:
+    """Return the summary of a run whose venues were asked at the end."""
+    out = io.StringIO()
+    print_summary(tally, quiet_probes(), title="testnet", listed=listed, file=out)
     return out.getvalue()
 
 
@@ -113,6 +123,65 @@ def test_income_is_compared_with_the_venue(
     rows = income_rows(tally, {Venue.BINANCE: Decimal(theirs)})
 
     assert rows[0][1].endswith(expected)
+
+
+def test_income_is_compared_with_what_a_venue_lists(
+    bus: EventBus, clock: ManualClock, make: "Maker"
+) -> None:
+    """Without a ledger at hand the venue's list of fills and funding is the other side (R77)."""
+    tally = Tally(bus)
+    # Before the run: fees of earlier fills are in no side.
+    early = make.booked(side=OrderSide.BUY, qty="0.062", realized="0", fee="9")
+    clock.advance_ns(MS)
+    now_ns = clock.now_ns()
+    bus.publish(
+        RunStarted(
+            ts_event=now_ns,
+            ts_recv=now_ns,
+            run_id="a-1",
+            run=1,
+            installation="a",
+            mode="testnet",
+            label="",
+            config=(),
+        )
+    )
+    bus.publish(early)
+    bus.publish(make.booked(side=OrderSide.BUY, qty="0.031", realized="0", fee="1.5"))
+    bus.publish(make.booked(side=OrderSide.SELL, qty="0", realized="17", fee="1.6"))
+
+    def told(books: VenueBooks | str) -> str:
+        ((_, value),) = listed_rows(tally, {Venue.BINANCE: books})
+        return value
+
+    assert "ours +13.9000, venue +13.9000 USDT (2 fills, the venue lists 2): agree" == told(
+        VenueBooks(fills=2, cash=Decimal("-3.1"))
+    )
+    assert "ours +13.9000, venue +12.3000 USDT (2 fills, the venue lists 3): DIFFER by +1.6000" in (
+        told(VenueBooks(fills=3, cash=Decimal("-4.7")))
+    )
+    assert "1 fill in symbols not followed left out" in told(
+        VenueBooks(fills=2, cash=Decimal("-3.1"), fills_elsewhere=1)
+    )
+    assert "ours +13.9000 USDT, venue not recorded: it was away" == told("it was away")
+    text = printed_listed(tally, {Venue.BINANCE: "it was away"})
+    assert "income BINANCE" in text
+    assert "venue's income" not in text
+
+
+def test_rows_that_are_not_on_disk_stand_out(bus: EventBus) -> None:
+    """A full disk at the end is a row of the summary, with what it lost (R75, R80)."""
+    row = JournalRow(
+        written=5,
+        queued=3,
+        dropped=0,
+        chain_head="9f",
+        unwritten={"FillBooked": 2, "RunStopped": 1},
+    )
+    text = printed(Tally(bus), attrs.evolve(quiet_probes(), journal=lambda: row))
+    assert "journal NOT WRITTEN" in text
+    assert "3 rows (FillBooked 2, RunStopped 1)" in text
+    assert "NOT WRITTEN" not in printed(Tally(bus), quiet_probes())
 
 
 def test_the_net_says_what_it_leaves_out(bus: EventBus, make: "Maker") -> None:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,18 @@ def test_positions_are_conserved(bus: EventBus, make: "Maker") -> None:
     assert (2, 1, 1, 2) == (tally.opened, tally.adopted, tally.closed_count, tally.active)
     assert tally.ever_open == tally.closed_count + tally.active
     assert {CloseCause.SL: 1} == dict(tally.closed)
+
+
+def test_fills_found_after_an_end_count_once(bus: EventBus, make: "Maker") -> None:
+    """R77: what was realized before the end is not counted again with a late fill."""
+    tally = Tally(bus)
+    bus.publish(make.opened("ab12-1-5"))
+    sold = make.booked(side=OrderSide.SELL, qty="0.02", realized="3", fee="1")
+    bus.publish(sold)
+    bus.publish(attrs.evolve(make.closed("ab12-1-5"), position=sold.position))
+    bus.publish(make.booked(side=OrderSide.SELL, qty="0", realized="5", fee="1"))
+
+    assert {Venue.BINANCE: Decimal(5)} == tally.realized
 
 
 def test_a_close_of_what_never_opened_is_noticed(bus: EventBus, make: "Maker") -> None:

@@ -278,11 +278,9 @@ def test_a_partly_filled_entry_counts_whole() -> None:
     assert [Decimal(400)] == [e.notional for e in room.actor.exposures()]
 
 
-def test_exposure_follows_fills_and_mark() -> None:
-    """R67: |quantity| times the mark of now."""
-    room = Room().ready(BTC)
-    room.opened(view(qty=4))
-    fill = Fill(
+def stop_fill() -> Fill:
+    """Return an execution of a stop."""
+    return Fill(
         instrument_id=BTC,
         fill_id="f",
         client_order_id="",
@@ -295,10 +293,26 @@ def test_exposure_follows_fills_and_mark() -> None:
         origin=FillOrigin.ORDER,
         ts_event=START,
     )
-    room.tell(FillBooked, fill=fill, position=view(qty=3), purpose="SL")
+
+
+def test_exposure_follows_fills_and_mark() -> None:
+    """R67: |quantity| times the mark of now."""
+    room = Room().ready(BTC)
+    room.opened(view(qty=4))
+    room.tell(FillBooked, fill=stop_fill(), position=view(qty=3), purpose="SL")
     room.tick(110.0)
 
     assert [Decimal(330)] == [e.notional for e in room.actor.exposures()]
+
+
+def test_a_late_fill_of_an_ended_position_changes_nothing_of_the_next_one() -> None:
+    """R67, R77: it is booked where it belongs; exposure is what is open."""
+    room = Room().ready(BTC)
+    room.opened(view(number=2, qty=4))
+    room.tell(FillBooked, fill=stop_fill(), position=view(number=1, qty=0), purpose="SL")
+    room.tick(100.0)
+
+    assert [Decimal(400)] == [e.notional for e in room.actor.exposures()]
 
 
 def test_a_position_without_a_mark_blocks_entries_of_its_venue() -> None:

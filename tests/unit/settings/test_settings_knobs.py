@@ -36,6 +36,18 @@ def problems_of(**values: Any) -> list[str]:
     return [problem.name for problem in caught.value.problems]
 
 
+@pytest.mark.parametrize("text", [",", " , ,", ",,"])
+def test_a_list_of_commas_alone_is_refused_with_name_value_and_fix(text: str) -> None:
+    """R83: a slip that reads as "everything" would trade what nobody named."""
+    with pytest.raises(ConfigError) as caught:
+        _ = resolve(None, dotenv={}, environ={"AEGIS_SYMBOLS": text}, flags={})
+    (problem,) = caught.value.problems
+    assert ("AEGIS_SYMBOLS", text) == (problem.name, problem.value)
+    assert "name at least one, or leave it out" == problem.fix
+    empty = resolve(None, dotenv={}, environ={"AEGIS_SYMBOLS": ""}, flags={})
+    assert () == empty.config.symbols
+
+
 def test_the_defaults_are_allowed() -> None:
     """R83: nothing needs to be set before a run."""
     assert [] == check(AegisConfig())

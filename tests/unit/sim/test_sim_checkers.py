@@ -12,13 +12,17 @@ from aegis.core.clock import NS_PER_S
 from aegis.core.event import Event, HandlerFailed
 from aegis.model.events import (
     EntriesHalted,
+    EntryCompleted,
     EntryFailed,
     FillBooked,
     FundingReported,
     GuardChecked,
     IntentCompleted,
+    IntentDenied,
+    IntentProposed,
     OrderSubmitted,
     PositionClosed,
+    PositionOpened,
 )
 from aegis.model.instrument import Venue
 from aegis.model.order import Purpose
@@ -29,7 +33,7 @@ from aegis.sim.evidence import Evidence, Life
 from aegis.sim.faults import Log, Strike
 from aegis.sim.plan import Kind, make_plan
 from aegis.sim.run import play_plan
-from aegis.sim.witness import FillSeen, IncomeSeen
+from aegis.sim.witness import FillSeen, IncomeSeen, OrderSeen
 
 E = TypeVar("E", bound=Event)
 Break = Callable[[Evidence], Evidence]
@@ -215,12 +219,134 @@ def another_wallet(evidence: Evidence) -> Evidence:
     return attrs.evolve(evidence, wallets={**evidence.wallets, "binance": Decimal(1)})
 
 
+def beside_another(evidence: Evidence) -> Evidence:
+    """Let another Aegis have been on the account all the time."""
+    log = attrs.evolve(evidence.log, rivals={0: ("binance", [0])})
+    return attrs.evolve(evidence, log=log)
+
+
+def first_floor(evidence: Evidence) -> OrderSeen:
+    """Return the first floor stop of ours."""
+    return next(order for order in evidence.orders if "-SF" in order.client_id)
+
+
+def with_floor(*others: OrderSeen, **changes: Any) -> Break:
+    """Alter the first floor stop, the only stop there is but for *others*."""
+
+    def broken(evidence: Evidence) -> Evidence:
+        old = first_floor(evidence)
+        kept = (o for o in evidence.orders if o is old or "-S" not in o.client_id)
+        orders = [attrs.evolve(order, **changes) if order is old else order for order in kept]
+        return attrs.evolve(evidence, orders=(*orders, *others))
+
+    return broken
+
+
+def taken_away(evidence: Evidence) -> Evidence:
+    """Let the floor have been canceled at once, with nothing in its place."""
+    at_ns = first_floor(evidence).created_ns
+    return with_floor(status="CANCELED", ended_ns=at_ns)(evidence)
+
+
+def beside_a_stop(trigger: str, qty: Decimal | None = None) -> Break:
+    """Let the floor have been canceled beside another stop of *qty*, at *trigger* of its price."""
+
+    def changed(evidence: Evidence) -> Evidence:
+        floor = first_floor(evidence)
+        assert floor.trigger_price is not None
+        price = floor.trigger_price * Decimal(trigger)
+        other = attrs.evolve(
+            floor, order_id=10**6, client_id="simu-1-1-SM1", trigger_price=price, qty=qty
+        )
+        return with_floor(other, status="CANCELED", ended_ns=floor.created_ns)(evidence)
+
+    return changed
+
+
+def misfit(evidence: Evidence) -> Evidence:
+    """Let a stop of a small quantity have rested beside the whole position."""
+    floor = first_floor(evidence)
+    small = attrs.evolve(
+        floor, order_id=10**6, client_id="simu-1-1-SM1", qty=Decimal("0.001"), ended_ns=None
+    )
+    return attrs.evolve(evidence, orders=(*evidence.orders, small))
+
+
+def denied_exit(evidence: Evidence) -> Evidence:
+    """Let a guard have refused what reduces risk."""
+
+    def change(events: list[Event]) -> list[Event]:
+        intent = next(
+            e.intent for e in events if isinstance(e, IntentProposed) and not e.intent.is_entry
+        )
+        denied = IntentDenied(ts_event=0, ts_recv=0, intent=intent, guard="halt", reason="a test")
+        return [*events, denied]
+
+    return with_events(evidence, change)
+
+
+def ended_while_open(evidence: Evidence) -> Evidence:
+    """Let a position have been ended when it was whole at the venue."""
+
+    def change(events: list[Event]) -> list[Event]:
+        done = first(events, EntryCompleted)
+        closed = first(events, PositionClosed)
+        early = attrs.evolve(closed, position=done.position, ts_recv=done.ts_recv)
+        return [*events, early]
+
+    return with_events(evidence, change)
+
+
+def as_unprotected(closed: PositionClosed) -> PositionClosed:
+    """Call a close unprotected."""
+    return attrs.evolve(closed, cause=CloseCause.UNPROTECTED)
+
+
+def of_another_position(**changes: Any) -> Callable[[PositionClosed], PositionClosed]:
+    """Let a position have ended with other figures than its rows add up to."""
+
+    def change(closed: PositionClosed) -> PositionClosed:
+        return attrs.evolve(closed, position=attrs.evolve(closed.position, **changes))
+
+    return change
+
+
+def rolled_back_unheard(evidence: Evidence) -> Evidence:
+    """Let an entry that filled count as never arrived, with nothing told of its fills."""
+
+    def change(events: list[Event]) -> list[Event]:
+        gone = first(events, PositionOpened).position
+        failed = EntryFailed(
+            ts_event=0,
+            ts_recv=0,
+            position_id=gone.position_id,
+            instrument_id=gone.instrument_id,
+            reason="a test",
+        )
+        kinds = (PositionOpened, FillBooked, PositionClosed)
+        kept = [
+            event
+            for event in events
+            if not (isinstance(event, kinds) and event.position.position_id == gone.position_id)
+        ]
+        return [*kept, failed]
+
+    return with_events(evidence, change)
+
+
 BROKEN: list[tuple[str, Break]] = [
     ("unprotected", naked_for(3.5)),
     ("order twice", order_twice),
     ("sign", with_fill(closed_qty=Decimal("0.001"))),
     ("opened by an exit", with_fill(client_id="simu-1-1-SF1")),
+    ("opened by an exit", with_floor(reduces=False)),
     ("leftover", leftover),
+    ("stop taken away", taken_away),
+    ("stop taken away", beside_a_stop("0.5", Decimal("0.001"))),
+    ("stop of another size", misfit),
+    ("denied exit", denied_exit),
+    ("false end", ended_while_open),
+    ("needless close", in_place(PositionClosed, as_unprotected)),
     ("limits", with_fill(open_after=5)),
     ("limits", with_fill(exposure_after=Decimal(10**6))),
     ("limits", with_fill(qty_after=Decimal(10**6))),
@@ -228,6 +354,7 @@ BROKEN: list[tuple[str, Break]] = [
     ("intents", again(IntentCompleted)),
     ("unguarded entry", while_halted),
     ("unguarded entry", in_place(GuardChecked, unheard_guard)),
+    ("second instance", beside_another),
     ("frames", unaccounted),
     ("code", failing_handler),
     ("code", lambda evidence: attrs.evolve(evidence, codes=(1,))),
@@ -238,12 +365,16 @@ BROKEN: list[tuple[str, Break]] = [
     ("positions", again(PositionClosed)),
     ("positions", in_place(FillBooked, other_fee)),
     ("positions", rolled_back),
+    ("positions", rolled_back_unheard),
     ("quiet", lambda e: attrs.evolve(e, positions={("binance", "BTCUSDT"): Decimal(7)})),
     ("quiet", another_wallet),
     ("quiet", lambda e: attrs.evolve(e, orders=())),
     ("money", paid_more),
     ("money", in_place(FillBooked, other_fee)),
     ("money", funding_of_nobody),
+    ("money", in_place(PositionClosed, of_another_position(fees=Decimal(7)))),
+    ("money", in_place(PositionClosed, of_another_position(funding=Decimal(7)))),
+    ("money", in_place(PositionClosed, lambda closed: attrs.evolve(closed, net_pnl=Decimal(7)))),
     ("cause", in_place(PositionClosed, as_manual)),
 ]
 
@@ -278,6 +409,40 @@ def test_dead_time_excuses_and_nothing_else(sound: Evidence) -> None:
 
     assert "unprotected" in broken_laws(naked)
     assert "unprotected" not in broken_laws(attrs.evolve(naked, log=dead))
+
+
+def test_a_stop_may_go_when_a_better_one_rests_or_a_person_took_it(sound: Evidence) -> None:
+    """Tighter by the position's side and for all of it is better; a looser one is not (R48)."""
+    floor = first_floor(sound)
+    tighter, looser = ("1.01", "0.99") if floor.side_sign < 0 else ("0.99", "1.01")
+    strike = Strike(
+        ts_ns=floor.created_ns, kind=Kind.STOP_REMOVED, venue=floor.venue, what=floor.symbol
+    )
+    by_hand = attrs.evolve(taken_away(sound), log=Log(strikes=[strike]))
+
+    assert "stop taken away" not in broken_laws(beside_a_stop(tighter)(sound))
+    assert "stop taken away" in broken_laws(beside_a_stop(looser)(sound))
+    assert "stop taken away" not in broken_laws(by_hand)
+
+
+def test_a_close_is_needless_only_where_nothing_was_struck(sound: Evidence) -> None:
+    """A refused stop just before explains it; one message that came twice does not."""
+    closed = in_place(PositionClosed, as_unprotected)(sound)
+    told = first(list(closed.lives[-1].events), PositionClosed)
+
+    def struck(kind: Kind) -> Evidence:
+        venue = told.position.instrument_id.venue.value.lower()
+        strike = Strike(ts_ns=told.position.opened_ns, kind=kind, venue=venue, what="stop")
+        return attrs.evolve(closed, log=Log(strikes=[strike]))
+
+    assert "needless close" not in broken_laws(struck(Kind.REFUSED))
+    assert "needless close" in broken_laws(struck(Kind.FRAMES_TWICE))
+
+
+def test_an_entry_that_filled_was_not_rolled_back(sound: Evidence) -> None:
+    """Nothing told of its fills does not make it true (R30)."""
+    said = [each for each in check(rolled_back_unheard(sound)) if "rolled back and had" in each]
+    assert 1 == len(said)
 
 
 def test_a_bound_is_only_as_wide_as_its_strikes(sound: Evidence) -> None:

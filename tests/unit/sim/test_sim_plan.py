@@ -3,7 +3,7 @@
 import pytest
 
 from aegis.core.errors import ConfigError
-from aegis.sim.entry import parse_seeds
+from aegis.sim.asked import parse_seeds
 from aegis.sim.plan import QUIET_S, VENUES, Kind, make_plan
 
 

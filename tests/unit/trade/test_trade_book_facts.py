@@ -24,7 +24,7 @@ from aegis.trade.facts import (
     Opened,
     cause_of,
 )
-from aegis.trade.reconcile import ABSENT_APART_NS, VOTES_APART_NS
+from aegis.trade.reconcile import ABSENT_APART_NS, FILLS_WAIT_NS, VOTES_APART_NS
 
 BTC = InstrumentId("BTCUSDT", Venue.BINANCE)
 ENTRY_ID = "test-1-1-EN1"
@@ -254,7 +254,8 @@ def test_a_fill_that_is_not_ours_asks_the_venue(foreign: Fill) -> None:
 
 
 CAUSES = {
-    "SF": CloseCause.SL, "SM": CloseCause.SL, "TP": CloseCause.TP, "CU": CloseCause.UNPROTECTED,
+    "SE": CloseCause.SL, "SF": CloseCause.SL, "SM": CloseCause.SL, "TP": CloseCause.TP,
+    "CU": CloseCause.UNPROTECTED,
     "CF": CloseCause.FLATTEN, "CM": CloseCause.MANUAL, "CW": CloseCause.WATCHDOG,
     "CK": CloseCause.KILL, "CR": CloseCause.ROTATE, "CA": CloseCause.AGED, "CT": CloseCause.TIME,
     "CH": CloseCause.HARVEST, "ST": CloseCause.TRAIL, "RG": CloseCause.HARVEST,
@@ -296,6 +297,11 @@ def open_book() -> Book:
     return book
 
 
+def looked_up(book: Book, at_ns: int = 10) -> None:
+    """Have the venue answer a question for missing fills that was asked at *at_ns*."""
+    book.looked_ns[Venue.BINANCE] = at_ns
+
+
 @pytest.mark.parametrize(
     ("told_flat", "apart_ns"), [([], ABSENT_APART_NS), ([BTC], VOTES_APART_NS)]
 )
@@ -308,6 +314,7 @@ def test_a_missing_row_deletes_nothing_and_a_later_one_ends_as_external(
     assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 10, told_flat))
     assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, {}, 9 + apart_ns, told_flat))
     assert Decimal(2) == book.positions[BTC].qty
+    looked_up(book)
     facts = book.reconcile(Venue.BINANCE, {}, 10 + apart_ns, told_flat)
 
     assert [Mismatch, Closed] == kinds(facts)
@@ -437,6 +444,7 @@ def test_an_entry_whose_fills_are_never_told_ends_and_its_position_is_adopted() 
     book.on_report(report(OrderStatus.FILLED, "2"))
 
     assert [Mismatch] == kinds(book.reconcile(Venue.BINANCE, held("2"), 10))
+    looked_up(book)
     facts = book.reconcile(Venue.BINANCE, held("2"), 10 + VOTES_APART_NS)
     assert [Mismatch, EntryDied, Opened] == kinds(facts)
     assert Decimal(2) == book.positions[BTC].qty
@@ -445,11 +453,12 @@ def test_an_entry_whose_fills_are_never_told_ends_and_its_position_is_adopted() 
 def test_funding_is_booked_into_what_is_open() -> None:
     """R77: nothing open, nothing booked."""
     book = open_book()
-    view = book.on_funding(BTC, Decimal("-0.5"))
+    view = book.on_funding(BTC, Decimal("-0.5"), 5)
 
     assert view is not None
     assert Decimal("-0.5") == view.funding
-    assert book.on_funding(InstrumentId("ETHUSDT", Venue.BINANCE), Decimal(1)) is None
+    assert book.on_funding(InstrumentId("ETHUSDT", Venue.BINANCE), Decimal(1), 5) is None
+    assert book.on_funding(BTC, Decimal(1), 0) is None
 
 
 def test_orders_of_closed_positions_are_forgotten_at_the_next_end() -> None:
@@ -458,6 +467,76 @@ def test_orders_of_closed_positions_are_forgotten_at_the_next_end() -> None:
     book.on_fill(out("s", "2"), 9)
     assert ENTRY_ID in book.orders
     book.reconcile(Venue.BINANCE, held("1"), 10)
-    book.on_fill(out("t", "1"), 11)
+    book.on_fill(out("t", "1", ts_event=11), 11)
 
     assert {} == book.orders
+
+
+@pytest.mark.parametrize("row", [{}, held("1"), held("3")], ids=["flat", "less", "more"])
+def test_an_end_waits_for_the_answer_about_its_fills_but_not_for_ever(
+    row: dict[InstrumentId, Any],
+) -> None:
+    """R77, R88: what the missing fills made only they tell; an older answer is none."""
+    book = open_book()
+    looked_up(book, 9)
+    late_ns = 10 + VOTES_APART_NS
+    for now_ns in (10, late_ns, late_ns + FILLS_WAIT_NS - 1):
+        (fact,) = book.reconcile(Venue.BINANCE, row, now_ns, [BTC])
+        assert isinstance(fact, Mismatch)
+        assert fact.lacks_fills
+    facts = book.reconcile(Venue.BINANCE, row, late_ns + FILLS_WAIT_NS, [BTC])
+
+    assert Closed in kinds(facts)
+
+
+def ended_short() -> Book:
+    """Return a book whose long of 2 was taken for ended at 500, though no fill closed it."""
+    book = open_book()
+    book.reconcile(Venue.BINANCE, {}, 10, [BTC])
+    looked_up(book)
+    book.reconcile(Venue.BINANCE, {}, 10 + VOTES_APART_NS, [BTC])
+    assert {} == book.positions
+    return book
+
+
+def test_fills_found_after_the_end_are_booked_where_they_belong_once() -> None:
+    """R77, R79: by their cause, into the position that ended; a repetition changes nothing."""
+    book = ended_short()
+    for fill_id, left in (("s", "1"), ("t", "0")):
+        (fact,) = book.on_fill(out(fill_id, "1", ts_event=9), 10**12)
+        assert isinstance(fact, Booked)
+        assert ("SL", Decimal(left)) == (fact.purpose, fact.position.qty)
+        assert "test-1-1" == fact.position.position_id
+        assert [] == book.on_fill(out(fill_id, "1", ts_event=9), 10**12)
+    assert not book.shorts.is_waiting(Venue.BINANCE)
+
+
+def test_a_late_fill_is_not_booked_into_the_position_that_followed() -> None:
+    """R62: the stop of the ended one may close the next; the time tells which it closed."""
+    book = ended_short()
+    began_ns = 10 + VOTES_APART_NS + 1
+    row = attrs.evolve(held("2")[BTC], ts_event=began_ns)
+    book.reconcile(Venue.BINANCE, {BTC: row}, began_ns)
+    followed = book.positions[BTC]
+    (late,) = book.on_fill(out("s", "2", ts_event=9), 10**12)
+    assert isinstance(late, Booked)
+    assert "test-1-1" == late.position.position_id
+    assert Decimal(2) == followed.qty
+
+    (foreign,) = book.on_fill(out("by hand", "1", "web_1", ts_event=began_ns), 10**12)
+    assert isinstance(foreign, Mismatch)
+    assert Decimal(2) == followed.qty
+
+    booked, closed = book.on_fill(out("u", "2", ts_event=began_ns + 1), 10**12)
+    assert isinstance(booked, Booked)
+    assert followed.position_id == booked.position.position_id
+    assert isinstance(closed, Closed)
+
+
+def test_the_cause_is_that_of_the_newest_fill_and_not_of_the_last_one_found() -> None:
+    """R79: a rung's fill was lost, the target's came; the rung's is found when it is over."""
+    book = open_book()
+    book.on_fill(out("tp", "1", "test-1-1-TP1", ts_event=8), 8)
+    facts = book.on_fill(out("rung", "1", "test-1-1-RG1", ts_event=7), 9)
+
+    assert [CloseCause.TP] == [fact.cause for fact in facts if isinstance(fact, Closed)]

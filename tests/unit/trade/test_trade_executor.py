@@ -117,8 +117,8 @@ class FakeVenue:
         raise NotImplementedError
 
     async def booked_since(self, since_ns: int) -> BookedSince:
-        """Not asked here."""
-        raise AssertionError(since_ns)
+        """Return nothing: every fill here is told."""
+        return BookedSince(fills=(), fundings=())
 
     async def tell_missed_fills(self) -> None:
         """Nothing was missed here."""
@@ -775,6 +775,23 @@ def test_a_doubt_during_a_snapshot_asks_once_more() -> None:
         assert ["test", "one", "two"] == [e.reason for e in desk.of(SnapshotReported)]
 
     on_desk(play)
+
+
+def test_fills_that_cannot_be_asked_for_hold_up_no_snapshot() -> None:
+    """R30, R88: what protects is seen all the same; no position ends by it before its fills."""
+    venue = FakeVenue()
+
+    async def fail() -> None:
+        raise VenueUnreachable("no answer", venue="BINANCE", operation="user_trades")
+
+    venue.tell_missed_fills = fail  # type: ignore[method-assign]  # the list alone is down
+
+    async def play(desk: Desk) -> None:
+        desk.tell(SnapshotWanted, venue=Venue.BINANCE, reason="one")
+        await asyncio.sleep(2)
+        assert ["test", "one"] == [e.reason for e in desk.of(SnapshotReported)]
+
+    on_desk(play, venue=venue)
 
 
 class SwiftVenue(FakeVenue):

@@ -20,6 +20,7 @@ from aegis.model.restored import OpenBook, OpenEntry, OpenPosition
 from aegis.trade.book import Book
 from aegis.trade.facts import Closed, EntryDone, Fact, Opened
 from aegis.trade.restore import position_of, resolve_entry, restore, restore_cut_entries
+from aegis.trade.resume import IDS_KNOWN_NS, heard_all_ns
 
 BTC: Final = InstrumentId("BTCUSDT", Venue.BINANCE)
 POSITION: Final = "test-1-1"
@@ -309,3 +310,21 @@ def test_no_answer_is_never_taken_for_absence() -> None:
 
     assert venue.refused == []
     assert venue.queries == 51
+
+
+@pytest.mark.parametrize(
+    ("opened_ns", "heard_ns", "expected"),
+    [(1, 500, 1), (900, 500, 500), (1, IDS_KNOWN_NS + 50, 50)],
+)
+def test_what_an_open_position_had_is_asked_for_from_its_opening_on(
+    opened_ns: int, heard_ns: int, expected: int
+) -> None:
+    """R49, R88: a fill that was lost while the earlier run lived; ids are known for a day."""
+    left = left_with(FILLS[:1])
+    (one,) = left.positions
+    one = attrs.evolve(one, opening=attrs.evolve(one.opening, opened_ns=opened_ns))
+    left = attrs.evolve(left, positions=(one,), heard_ns={Venue.BINANCE: heard_ns})
+
+    assert expected == heard_all_ns(left, Venue.BINANCE)
+    assert heard_ns == heard_all_ns(attrs.evolve(left, positions=()), Venue.BINANCE)
+    assert heard_all_ns(left, Venue.BYBIT) is None

@@ -1,78 +1,26 @@
 """The Bybit face's streams: acknowledgements, private rows, market frames, order entry."""
 
-import hashlib
-import hmac
 import json
-from decimal import Decimal
 from typing import Any
 
 import attrs
-import numpy as np
+from tests.unit.twin.bybit_world import (
+    KEY,
+    START_NS,
+    WALL_MS,
+    engine_of,
+    enter,
+    face_of,
+    log_in_args,
+    post,
+)
 
 from aegis.core.transport import HttpRequest
+from aegis.model.market import MINUTE_NS
 from aegis.twin.bybit.face import BybitFace
-from aegis.twin.engine.api import TwinInstrument
-from aegis.twin.engine.engine import TwinEngine
-from aegis.twin.engine.venue_rules import BYBIT_RULES
 from aegis.twin.face_api import Face, StreamSession
-from aegis.twin.tape.model import CandleTape, TapeReport
-from aegis.twin.tape.path import PricePath
 
-WALL_MS = 1_763_640_000_000
-START_NS = 1_700_006_400 * 10**9
-MINUTE_NS = 60 * 10**9
-KEY, SECRET = "twin-key", "twin-secret"
-
-BTC = TwinInstrument(
-    symbol="BTCUSDT",
-    base="BTC",
-    tick_size=Decimal("0.1"),
-    qty_step=Decimal("0.001"),
-    qty_min=Decimal("0.001"),
-    qty_max=Decimal(100),
-    market_qty_max=Decimal(50),
-    notional_min=Decimal(5),
-    leverage_max=100,
-    maint_margin_rate=Decimal("0.005"),
-    taker_fee_rate=Decimal("0.00055"),
-    maker_fee_rate=Decimal("0.0002"),
-    funding_interval_ns=480 * MINUTE_NS,
-    liquidation_fee_rate=Decimal("0.005"),
-)
 PRIVATE_TOPICS = ["order", "execution", "execution.fast", "position", "wallet"]
-
-
-def tape_of(closes: list[float]) -> CandleTape:
-    """Make a tape of minutes that begin at 1000 and end at *closes*, without wicks."""
-    opens = [1000.0, *closes[:-1]]
-    return CandleTape(
-        symbol="BTCUSDT",
-        timeframe_ns=MINUTE_NS,
-        open_ns=START_NS + np.arange(len(closes), dtype=np.int64) * MINUTE_NS,
-        open=np.array(opens),
-        high=np.maximum(opens, closes),
-        low=np.minimum(opens, closes),
-        close=np.array(closes, dtype=np.float64),
-        volume=np.full(len(closes), 5.0),
-        mark=None,
-        funding=None,
-        venue=None,
-        label="made",
-        generated=True,
-        play_from_ns=START_NS,
-        report=TapeReport(file="made", rows_read=0, rows_kept=0, rows_played=0),
-    )
-
-
-def engine_of(*closes: float) -> TwinEngine:
-    """Start an engine on such a tape."""
-    return TwinEngine(
-        rules=BYBIT_RULES,
-        instruments={"BTCUSDT": BTC},
-        paths={"BTCUSDT": PricePath(tape_of(list(closes)))},
-        start_ns=START_NS,
-        seed=7,
-    )
 
 
 @attrs.define
@@ -99,10 +47,7 @@ class Client:
 
     def log_in(self) -> dict[str, Any]:
         """Authenticate as the venue asks."""
-        expires = WALL_MS + 1000
-        text = f"GET/realtime{expires}".encode()
-        signature = hmac.new(SECRET.encode(), text, hashlib.sha256).hexdigest()
-        return self.tell(op="auth", args=[KEY, expires, signature])
+        return self.tell(op="auth", args=log_in_args())
 
     def rows(self, topic: str) -> list[dict[str, Any]]:
         """Return every row of a topic."""
@@ -115,11 +60,6 @@ class Client:
         return [(row["stopOrderType"], row["orderStatus"]) for row in self.rows(topic)]
 
 
-def face_of(engine: TwinEngine) -> BybitFace:
-    """Put a face on an engine, the wall clock standing still."""
-    return BybitFace(engine, api_key=KEY, api_secret=SECRET, wall_ms=lambda: WALL_MS)
-
-
 def private_client(face: BybitFace, topics: list[str] | None = None) -> Client:
     """Return a client logged in and subscribed."""
     client = Client(face, "/v5/private?max_active_time=60s")
@@ -128,38 +68,6 @@ def private_client(face: BybitFace, topics: list[str] | None = None) -> Client:
     assert (True, "s1") == (answer["success"], answer["req_id"])
     client.frames.clear()
     return client
-
-
-def post(face: BybitFace, path: str, **body: object) -> dict[str, Any]:
-    """Send a signed request; return the envelope."""
-    raw = json.dumps({"category": "linear", "symbol": "BTCUSDT", **body})
-    text = f"{WALL_MS}{KEY}5000{raw}".encode()
-    headers = {
-        "x-bapi-api-key": KEY,
-        "x-bapi-timestamp": str(WALL_MS),
-        "x-bapi-recv-window": "5000",
-        "x-bapi-sign": hmac.new(SECRET.encode(), text, hashlib.sha256).hexdigest(),
-    }
-    answer = face.http(HttpRequest(method="POST", target=path, headers=headers, body=raw.encode()))
-    envelope: dict[str, Any] = json.loads(answer.body)
-    assert 0 == envelope["retCode"], envelope
-    return dict(envelope["result"])
-
-
-def enter(face: BybitFace, **changes: object) -> str:
-    """Buy 1 BTC at market, protected; return the orderId."""
-    order = {
-        "side": "Buy",
-        "orderType": "Market",
-        "qty": "1",
-        "orderLinkId": "aegis-1-EN",
-        "stopLoss": "950",
-        "takeProfit": "1100",
-        "slTriggerBy": "MarkPrice",
-        "tpTriggerBy": "MarkPrice",
-        **changes,
-    }
-    return str(post(face, "/v5/order/create", **order)["orderId"])
 
 
 def test_a_protected_entry_is_told_in_one_message_a_topic() -> None:

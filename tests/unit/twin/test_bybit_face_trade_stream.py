@@ -1,26 +1,15 @@
 """/v5/trade refuses in the venue's words, tells its limits, and stands behind the fault seam."""
 
-import hashlib
-import hmac
 import json
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
+import attrs
 import pytest
+from tests.unit.twin.bybit_world import BTC, KEY, SECRET, WALL_MS, engine_of, face_of, log_in_args
 
 from aegis.core.transport import HttpRequest, HttpResponse
-from aegis.twin.bybit.face import BybitFace
-from aegis.twin.engine.api import TwinInstrument
-from aegis.twin.engine.engine import TwinEngine
-from aegis.twin.engine.venue_rules import BYBIT_RULES
-from aegis.twin.tape.model import CandleTape, TapeReport
-from aegis.twin.tape.path import PricePath
 
-WALL_MS = 1_763_640_000_000
-MINUTE_NS = 60 * 10**9
-START_NS = 1_700_006_400 * 10**9
-KEY, SECRET = "twin-key", "twin-secret"
 LIMIT = {
     "category": "linear",
     "symbol": "BTCUSDT",
@@ -30,22 +19,8 @@ LIMIT = {
     "price": "900",
     "orderLinkId": "one",
 }
-RULES = TwinInstrument(
-    symbol="BTCUSDT",
-    base="BTC",
-    tick_size=Decimal("0.1"),
-    qty_step=Decimal("0.001"),
-    qty_min=Decimal("0.001"),
-    qty_max=Decimal(1000),
-    market_qty_max=Decimal(500),
-    notional_min=Decimal(5),
-    leverage_max=100,
-    maint_margin_rate=Decimal("0.005"),
-    taker_fee_rate=Decimal("0.00055"),
-    maker_fee_rate=Decimal("0.0002"),
-    funding_interval_ns=480 * MINUTE_NS,
-    liquidation_fee_rate=Decimal("0.005"),
-)
+
+WIDE = attrs.evolve(BTC, qty_max=Decimal(1000), market_qty_max=Decimal(500))
 
 
 class Seam:
@@ -73,34 +48,8 @@ class Trade:
     """One connection of a client."""
 
     def __init__(self, seam: Seam | None = None) -> None:
-        price = np.full(3, 1000.0)
-        tape = CandleTape(
-            symbol="BTCUSDT",
-            timeframe_ns=MINUTE_NS,
-            open_ns=START_NS + np.arange(3, dtype=np.int64) * MINUTE_NS,
-            open=price,
-            high=price,
-            low=price,
-            close=price,
-            volume=np.ones(3),
-            mark=None,
-            funding=None,
-            venue=None,
-            label="made",
-            generated=True,
-            play_from_ns=START_NS,
-            report=TapeReport(file="made", rows_read=0, rows_kept=0, rows_played=0),
-        )
-        self.engine = TwinEngine(
-            rules=BYBIT_RULES,
-            instruments={"BTCUSDT": RULES},
-            paths={"BTCUSDT": PricePath(tape)},
-            start_ns=START_NS,
-            seed=7,
-        )
-        face = BybitFace(
-            self.engine, api_key=KEY, api_secret=SECRET, wall_ms=lambda: WALL_MS, faults=seam
-        )
+        self.engine = engine_of(1000.0, 1000.0, 1000.0, instrument=WIDE)
+        face = face_of(self.engine, faults=seam)
         self.frames: list[dict[str, Any]] = []
         self.closed: list[str] = []
         session = face.open_stream(
@@ -120,10 +69,8 @@ class Trade:
 
     def log_in(self, *, key: str = KEY, secret: str = SECRET, ahead_ms: int = 1000) -> int:
         """Authenticate and return the code."""
-        expires = WALL_MS + ahead_ms
-        text = f"GET/realtime{expires}".encode()
-        signature = hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
-        return int(self.tell(op="auth", args=[key, expires, signature])["retCode"])
+        args = log_in_args(key=key, secret=secret, ahead_ms=ahead_ms)
+        return int(self.tell(op="auth", args=args)["retCode"])
 
     def order(self, op: str, *, stamp_ms: int = WALL_MS, **changed: object) -> dict[str, Any]:
         """Ask for *op* with the limit order, changed."""

@@ -5,16 +5,17 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from urllib.parse import parse_qs
 
+import attrs
 import pytest
 
-from aegis.core.clock import ManualClock
+from aegis.core.clock import NS_PER_S, ManualClock
 from aegis.core.errors import VenueError, VenueProtocolError
 from aegis.core.offload import InlineOffload
 from aegis.core.transport import HttpRequest, HttpResponse
 from aegis.core.virtual_loop import run_virtual
-from aegis.model.fill import Fill
+from aegis.model.fill import Fill, FillOrigin, Liquidity
 from aegis.model.instrument import Venue, instrument_id
-from aegis.model.order import OrderStatus
+from aegis.model.order import OrderSide, OrderStatus
 from aegis.venue.binance.account import AccountQueries, FillReplay
 from aegis.venue.binance.errors import classify
 from aegis.venue.binance.rest import BinanceRest
@@ -46,6 +47,20 @@ ORDER = {
     "avgPrice": "4",
     "updateTime": 1,
 }
+BTC = instrument_id("BTCUSDT", Venue.BINANCE)
+A_FILL = Fill(
+    instrument_id=BTC,
+    fill_id="1",
+    client_order_id="ours",
+    venue_order_id="9",
+    side=OrderSide.BUY,
+    last_qty=Decimal(1),
+    last_px=Decimal(4),
+    fee=Decimal(0),
+    liquidity=Liquidity.TAKER,
+    origin=FillOrigin.ORDER,
+    ts_event=NOW_NS,
+)
 
 Answer = tuple[int, object]
 
@@ -272,6 +287,33 @@ def test_trades_are_paged_forward_and_named_by_their_orders() -> None:
         assert {"ours"} == {fill.client_order_id for fill in fills}
         assert ["userTrades", "userTrades", "order"] == venue.paths
         since_ms = int(parse_qs(venue.asked[0].query)["startTime"][0])
-        assert NOW_NS // 1_000_000 - 10_000 == since_ms
+        assert NOW_NS // 1_000_000 - 30_000 == since_ms
+
+    asking(venue, test)
+
+
+def test_fills_are_asked_for_from_the_last_answer_on_not_from_the_last_fill() -> None:
+    """R12: what was lost lies before a fill that came; a failure moves nothing."""
+    clock = ManualClock(NOW_NS)
+    answers: list[Answer] = [(502, {}), (200, []), (200, []), (200, [])]
+    venue = TableVenue({"userTrades": lambda _: answers.pop(0)})
+
+    async def test(queries: AccountQueries) -> None:
+        replay = FillReplay(queries, clock)
+        replay.follow(BTC)
+        clock.advance_ns(600 * NS_PER_S)
+        replay.saw_fill(attrs.evolve(A_FILL, ts_event=clock.now_ns()))
+        with pytest.raises(VenueError):
+            await replay.replay(lambda _: None)
+        await replay.replay(lambda _: None)
+        clock.advance_ns(100 * NS_PER_S)
+        replay.answered(NOW_NS + 580 * NS_PER_S, clock.now_ns())
+        await replay.replay(lambda _: None)
+        replay.answered(NOW_NS, clock.now_ns() + 50 * NS_PER_S)
+        await replay.replay(lambda _: None)
+        assert ("BTCUSDT",) == replay.followed
+        since = [int(parse_qs(r.query)["startTime"][0]) - NOW_NS // 10**6 for r in venue.asked]
+        # So much earlier it is asked: 30 s. An answer that leaves a hole behind moves nothing.
+        assert [-30_000, -30_000, 570_000, 720_000] == since
 
     asking(venue, test)

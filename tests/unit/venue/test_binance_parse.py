@@ -13,7 +13,7 @@ from aegis.model.fill import Fill
 from aegis.model.instrument import Venue, instrument_id
 from aegis.model.order import OrderStatus
 from aegis.venue.binance.frames import Ack, ListenKeyLost, Unknown
-from aegis.venue.binance.parse import UserFact, parse_user
+from aegis.venue.binance.parse import UserFact, funding_id, parse_user
 
 STOP_ID = "test-1-1-SF0"
 
@@ -193,6 +193,14 @@ def test_funding_is_booked_with_its_symbol() -> None:
     assert [None] == [f.instrument_id for f in unnamed if isinstance(f, FundingReported)]
     named = facts({"e": "ACCOUNT_UPDATE", "T": 3, "E": 4, "a": {**account, "S": "ETHUSDT"}})
     assert ["0-ETHUSDT"] == [f.funding_id for f in named if isinstance(f, FundingReported)]
+
+
+@pytest.mark.parametrize("off_ms", [-15_000, -1, 0, 7, 15_000])
+def test_a_payment_has_one_name_though_stream_and_list_differ_in_time(off_ms: int) -> None:
+    """R77: on the hour, +-15 s (venues.md 6); looked up after it was told, it is booked once."""
+    hour_ms = 3_600_000
+    assert funding_id("BTCUSDT", 16 * hour_ms) == funding_id("BTCUSDT", 16 * hour_ms + off_ms)
+    assert funding_id("BTCUSDT", 16 * hour_ms) != funding_id("BTCUSDT", 17 * hour_ms + off_ms)
 
 
 def test_frames_about_the_stream_itself() -> None:

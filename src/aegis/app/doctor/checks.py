@@ -6,6 +6,7 @@ is never a tick.
 """
 
 import enum
+import math
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from statistics import median
@@ -14,7 +15,7 @@ from typing import Final
 import attrs
 
 from aegis.app.doctor.rights import KeyRights
-from aegis.core.errors import VenueError
+from aegis.core.errors import VenueError, VenueThrottled
 from aegis.model.account import (
     BalanceReport,
     OrderReport,
@@ -49,7 +50,9 @@ class Finding:
     """
     One line of the doctor: what was found, and where it is not OK why, and how to mend it.
 
-    *needed*: while it is UNKNOWN the venue does not pass.
+    *needed*: while it is UNKNOWN the venue does not pass. *throttled*: it could not be asked for
+    the limit of requests alone, the venue's or our own budget; *retry_after_s*: when it may be, if
+    that is known. *follows*: it could not be asked since something told before could not.
     """
 
     name: str
@@ -58,6 +61,9 @@ class Finding:
     reason: str = ""
     fix: str = ""
     needed: bool = True
+    throttled: bool = False
+    retry_after_s: float | None = None
+    follows: bool = False
 
     @property
     def passes(self) -> bool:
@@ -83,15 +89,38 @@ def warn(name: str, reason: str, fix: str, value: str = "") -> Finding:
 
 
 def unknown(
-    name: str, why: VenueError | str, *, fix: str = "run the doctor again", needed: bool = True
+    name: str,
+    why: VenueError | str,
+    *,
+    fix: str = "run the doctor again",
+    needed: bool = True,
+    follows: bool = False,
 ) -> Finding:
-    """Return what could not be asked."""
+    """
+    Return what could not be asked.
+
+    A request that was held back for its limit says nothing about the venue: only when to ask again.
+    *follows*: what it hangs on could not be asked either, and was told before.
+    """
+    if isinstance(why, VenueThrottled):
+        after_s = why.retry_after_s
+        when = "later" if after_s is None else f"in {math.ceil(after_s)} s"
+        return Finding(
+            name=name,
+            state=State.UNKNOWN,
+            reason=f"could not be asked: {why.detail or 'the venue asked for fewer requests'}",
+            fix=f"too many requests for now: try again {when}",
+            needed=needed,
+            throttled=True,
+            retry_after_s=after_s,
+        )
     return Finding(
         name=name,
         state=State.UNKNOWN,
         reason=f"could not be asked: {why}",
         fix=fix,
         needed=needed,
+        follows=follows,
     )
 
 
@@ -298,7 +327,7 @@ def check_free_margin(
     if balance.available is None:
         return unknown(name, "the venue did not tell the available balance")
     if not costs:
-        return unknown(name, "no mark price is known")
+        return unknown(name, "no mark price is known", follows=True)
     symbol = min(costs, key=lambda each: costs[each])
     needed = (costs[symbol] / leverage * MARGIN_RESERVE).quantize(Decimal("0.01"))
     value = f"{balance.available:.2f} USDT, {needed} needed for the smallest position ({symbol})"

@@ -70,6 +70,22 @@ class VenueReport:
     base_url: str
     reachable: bool
     findings: tuple[Finding, ...]
+    stands_ns: int | None = None
+    """When the clean verdict was given that a visit held up by limits left in force, ns UTC."""
+
+    @property
+    def held_up(self) -> bool:
+        """Say whether limits of requests are all that stood in the way: no verdict, good or bad."""
+        open_ones = [each for each in self.findings if not each.passes]
+        return any(each.throttled for each in open_ones) and all(
+            each.throttled or each.follows for each in open_ones
+        )
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Return when the last of the throttled questions may be asked, None where not known."""
+        waits = [each.retry_after_s for each in self.findings if each.throttled]
+        return max((wait for wait in waits if wait is not None), default=None)
 
     @property
     def ok(self) -> bool:

@@ -20,7 +20,7 @@ from aegis.app.doctor.questions import questions_for
 from aegis.app.doctor.rights import KEY_REFUSED, TIME_REFUSED, KeyRights, key_rights
 from aegis.app.doctor.stop_path import StopPath
 from aegis.core.clock import NS_PER_MS
-from aegis.core.errors import VenueError, VenueRefused, VenueUnreachable
+from aegis.core.errors import VenueError, VenueRefused, VenueThrottled, VenueUnreachable
 from aegis.core.offload import Offload
 from aegis.model.account import VenueSnapshot
 from aegis.model.instrument import Instrument, InstrumentId
@@ -33,6 +33,7 @@ T = TypeVar("T")
 TIME_SAMPLES: Final = 5
 _SOCKET_PREFIX: Final = "ws "
 _LANE: Final = "second opinion"
+_FIRST: Final = "the user stream, which is opened first, did not open"
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -110,7 +111,8 @@ class Examination:
         rights = await self._rights()
         if isinstance(rights, Finding):
             self._found.append(rights)
-            self._found.append(checks.unknown("everything else", "the venue took no signed call"))
+            why = "the venue took no signed call"
+            self._found.append(checks.unknown("everything else", why, follows=True))
             return False
         live = self._plan.mode == "live"
         self._found.extend(checks.check_rights(rights, live=live))
@@ -237,6 +239,10 @@ class Examination:
         began_s = _loop_s()
         try:
             await self._gateway.start_streams(instruments, ear)
+        except VenueThrottled as error:
+            self._found.append(checks.unknown(name, error))
+            self._found.append(checks.unknown("market stream", _FIRST, follows=True))
+            return False
         except VenueError as error:
             heard_why = f"; {ear.closures[-1]}" if ear.closures else ""
             self._found.append(
@@ -247,8 +253,7 @@ class Examination:
                     "and at the stream address of the settings",
                 )
             )
-            why = "the user stream, which is opened first, did not open"
-            self._found.append(checks.unknown("market stream", why))
+            self._found.append(checks.unknown("market stream", _FIRST, follows=True))
             return False
         opened_s = _loop_s()
         took_ms = 1000 * (opened_s - began_s)
@@ -272,7 +277,12 @@ class Examination:
         if not flat:
             why = "every configured symbol has a position, is not tradable, or has no mark price"
             self._found.append(
-                checks.unknown("stop: place", why, fix="name a symbol without a position")
+                checks.unknown(
+                    "stop: place",
+                    why,
+                    fix="name a symbol without a position",
+                    follows=not market.marks,
+                )
             )
             return
         await self._wait_for_order_socket()

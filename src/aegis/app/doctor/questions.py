@@ -6,7 +6,7 @@ Sources: venues.md 2.4 and 3.6. Every question raises the VenueError tree.
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aegis.app.doctor.checks import MarginFact
 from aegis.core.clock import NS_PER_MS
@@ -45,9 +45,10 @@ class Questions(Protocol):
     async def instruments(self, symbols: Sequence[str]) -> Loaded:
         """Return the trading rules, and what is not traded; VenueRefused: nothing is."""
 
-    @property
-    def amends_stops(self) -> bool:
-        """Say whether `amend_stop` exists here."""
+
+@runtime_checkable
+class AmendsStops(Protocol):
+    """A venue where a resting stop moves in place; Binance has no such thing (venues.md 1.1)."""
 
     async def amend_stop(self, symbol: str, order_id: str, trigger_price: Decimal) -> None:
         """Change the trigger of a resting stop of the doctor's own; the one thing that is set."""
@@ -64,8 +65,6 @@ def questions_for(gateway: VenueGateway) -> Questions:
 
 class BinanceQuestions:
     """Questions to Binance USDⓈ-M futures."""
-
-    amends_stops = False
 
     def __init__(self, gateway: BinanceGateway) -> None:
         self._gateway = gateway
@@ -105,15 +104,9 @@ class BinanceQuestions:
         """Return the trading rules of *symbols*, and why some are not traded."""
         return await binance_startup.load_instruments(self._rest, symbols)
 
-    async def amend_stop(self, symbol: str, order_id: str, trigger_price: Decimal) -> None:
-        """Refuse: conditional orders cannot be changed here (venues.md 1.1)."""
-        raise NotImplementedError(f"{symbol} {order_id} to {trigger_price}: nothing is amended")
-
 
 class BybitQuestions:
     """Questions to Bybit V5 linear."""
-
-    amends_stops = True
 
     def __init__(self, gateway: BybitGateway) -> None:
         self._gateway = gateway

@@ -1,5 +1,6 @@
 """How a doctor's report is shown: a table for people, JSON for programs. No secrets in either."""
 
+import math
 from typing import Final
 
 import attrs
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aegis.app.doctor.checks import Finding, State
-from aegis.app.doctor.plan import EXIT_UNREACHABLE, DoctorReport, VenueReport
+from aegis.app.doctor.plan import EXIT_FAILED, EXIT_UNREACHABLE, DoctorReport, VenueReport
 from aegis.core.clock import format_ns
 
 _SIGNS: Final = {State.OK: "✓", State.WARN: "!", State.FAIL: "✗", State.UNKNOWN: "?"}
@@ -34,8 +35,30 @@ def print_report(report: DoctorReport, console: Console) -> None:
     )
     for venue in report.venues:
         console.print(_table(venue, console))
+    for line in verdict_lines(report):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def verdict_lines(report: DoctorReport) -> list[str]:
+    """Return the verdict, and where limits held the visit up, what still stands."""
+    lines = []
+    for venue in report.venues:
+        if not venue.held_up:
+            continue
+        after_s = venue.retry_after_s
+        when = "later" if after_s is None else f"in {math.ceil(after_s)} s"
+        name = venue.venue.value.title()
+        stands = (
+            "no clean verdict stands"
+            if venue.stands_ns is None
+            else f"the clean one of {format_ns(venue.stands_ns)} stands"
+        )
+        lines.append(f"{name}: asked too often, no verdict; {stands}; try again {when}")
+    not_ok = [venue for venue in report.venues if not venue.ok]
     verdict = _VERDICTS[report.exit_code]
-    console.print(f"{verdict} (exit code {report.exit_code})", markup=False, highlight=False)
+    if report.exit_code == EXIT_FAILED and all(venue.held_up for venue in not_ok):
+        verdict = "no verdict: not everything could be asked"
+    return [*lines, f"{verdict} (exit code {report.exit_code})"]
 
 
 def _table(venue: VenueReport, console: Console) -> Table:
@@ -75,6 +98,9 @@ def report_json(report: DoctorReport) -> bytes:
             "base_url": venue.base_url,
             "reachable": venue.reachable,
             "ok": venue.ok,
+            "held_up": venue.held_up,
+            "retry_after_s": venue.retry_after_s,
+            "clean_stands_ns": venue.stands_ns,
             "findings": [attrs.asdict(finding) for finding in venue.findings],
         }
         for venue in report.venues

@@ -34,12 +34,12 @@ TIME_REFUSED: Final = frozenset({"-1021", "-5028", "10002", "CLOCK"})
 
 @attrs.frozen(slots=True, kw_only=True)
 class KeyRights:
-    """Rights of one API key; None where the venue did not tell, *why_unknown* then says why."""
+    """Rights of one API key; None where it was not told, *why_unknown* then says why."""
 
     can_trade: bool | None
     can_withdraw: bool | None
     ip_restricted: bool | None
-    why_unknown: str = ""
+    why_unknown: VenueError | str = ""
 
 
 async def key_rights(gateway: VenueGateway) -> KeyRights:
@@ -105,7 +105,7 @@ def _rights(trade: bool | None, withdraw: bool | None, ip: bool | None) -> KeyRi
 
 
 def _untold(error: VenueError) -> KeyRights:
-    return KeyRights(can_trade=None, can_withdraw=None, ip_restricted=None, why_unknown=str(error))
+    return KeyRights(can_trade=None, can_withdraw=None, ip_restricted=None, why_unknown=error)
 
 
 def _flag(row: Mapping[str, Any], name: str) -> bool | None:

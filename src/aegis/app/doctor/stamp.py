@@ -19,11 +19,16 @@ _FOLDER: Final = "doctor"
 
 @attrs.frozen(slots=True, kw_only=True)
 class Stamp:
-    """A verdict: *ok* when nothing failed, at *at_ns* (ns UTC), of the account *fingerprint*."""
+    """
+    A verdict: *ok* when nothing failed, at *at_ns* (ns UTC), of the account *fingerprint*.
+
+    *version*: hash of the code that asked, "" where a file of before does not say.
+    """
 
     ok: bool
     at_ns: int
     fingerprint: str
+    version: str = ""
 
 
 def fingerprint(base_url: str, api_key: str) -> str:
@@ -33,12 +38,18 @@ def fingerprint(base_url: str, api_key: str) -> str:
 
 
 def save_stamp(
-    state_dir: Path, mode: str, venue: Venue, ok: bool, at_ns: int, fingerprint: str
+    state_dir: Path,
+    mode: str,
+    venue: Venue,
+    ok: bool,
+    at_ns: int,
+    fingerprint: str,
+    version: str = "",
 ) -> None:
     """Write the verdict, whole or not at all, over the one before."""
     path = _path(state_dir, mode, venue)
     path.parent.mkdir(parents=True, exist_ok=True)
-    stamp = Stamp(ok=ok, at_ns=at_ns, fingerprint=fingerprint)
+    stamp = Stamp(ok=ok, at_ns=at_ns, fingerprint=fingerprint, version=version)
     temporary = path.with_suffix(".new")
     temporary.write_bytes(orjson.dumps(attrs.asdict(stamp)))
     temporary.replace(path)
@@ -55,7 +66,10 @@ def read_stamp(state_dir: Path, mode: str, venue: Venue) -> Stamp | None:
     ok, at_ns, account = told.get("ok"), told.get("at_ns"), told.get("fingerprint")
     if type(ok) is not bool or type(at_ns) is not int or not isinstance(account, str):
         return None
-    return Stamp(ok=ok, at_ns=at_ns, fingerprint=account)
+    version = told.get("version", "")
+    if not isinstance(version, str):
+        return None
+    return Stamp(ok=ok, at_ns=at_ns, fingerprint=account, version=version)
 
 
 def _path(state_dir: Path, mode: str, venue: Venue) -> Path:

@@ -22,9 +22,15 @@ from aegis.app.doctor.checks import (
     warn,
 )
 from aegis.app.doctor.listening import Ear, heard
-from aegis.app.doctor.questions import Questions
+from aegis.app.doctor.questions import AmendsStops, Questions
 from aegis.core.clock import NS_PER_S, Clock
-from aegis.core.errors import OrderOutcomeUnknown, Refusal, VenueError, VenueRefused
+from aegis.core.errors import (
+    OrderOutcomeUnknown,
+    Refusal,
+    VenueError,
+    VenueRefused,
+    VenueThrottled,
+)
 from aegis.model.account import OrderReport
 from aegis.model.instrument import Instrument
 from aegis.model.intent import CancelProtection
@@ -36,6 +42,8 @@ FAR: Final = Decimal("0.7")
 """Of the mark price."""
 _CLEAN_UP_TRIES: Final = 4
 _CLEAN_UP_PAUSE_S: Final = 0.5
+_CLEAN_UP_PAUSE_S_MAX: Final = 65.0
+"""Where a limit of requests says how long: a window of a minute and a little."""
 _QUERY_PAUSE_S: Final = 0.5
 
 
@@ -112,8 +120,8 @@ class StopPath:
         )
         found.append(seen)
         self._deaf = seen.state is State.FAIL
-        if self._questions.amends_stops:
-            found.append(await self._amend(request))
+        if isinstance(self._questions, AmendsStops):
+            found.append(await self._amend(request, self._questions))
         sent_s = asyncio.get_running_loop().time()
         canceled = await self._cancel(order_id)
         found.append(canceled)
@@ -196,14 +204,14 @@ class StopPath:
             )
         return ok(name, report.status.value)
 
-    async def _amend(self, request: OrderRequest) -> Finding:
+    async def _amend(self, request: OrderRequest, questions: AmendsStops) -> Finding:
         """Move the trigger by one tick and look whether it moved: a capability, not a need."""
         name, order_id = "stop: amend", request.client_order_id
         assert request.trigger_price is not None
         wanted = request.trigger_price - self._instrument.tick_size
         symbol = self._instrument.instrument_id.symbol
         try:
-            await self._questions.amend_stop(symbol, order_id, wanted)
+            await questions.amend_stop(symbol, order_id, wanted)
         except VenueRefused as refusal:
             return warn(
                 name,
@@ -247,10 +255,11 @@ class StopPath:
         word: str,
     ) -> Finding:
         if not self._user_stream:
-            return unknown(name, "the user stream did not open", fix="mend the user stream first")
+            why = "the user stream did not open"
+            return unknown(name, why, fix="mend the user stream first", follows=True)
         if self._deaf:
             why = "the user stream told nothing of the stop before"
-            return unknown(name, why, fix="mend the user stream first")
+            return unknown(name, why, fix="mend the user stream first", follows=True)
         ear = self._ear
         await heard(lambda: ear.told_s(order_id, wanted) is not None, self._patience_s)
         told_s = ear.told_s(order_id, wanted)
@@ -268,6 +277,9 @@ class StopPath:
         name = "stop: cancel"
         try:
             await self._gateway.cancel(self._command(order_id))
+        except VenueThrottled as error:
+            # Not sent: the line clean-up says whether it rests.
+            return unknown(name, error)
         except VenueError as error:
             return fail(name, f"{order_id} could not be canceled: {error}", "see the line clean-up")
         return ok(name, "accepted")
@@ -296,10 +308,11 @@ class StopPath:
 
     async def _make_sure(self, order_id: str, *, taken: bool) -> str:
         """Return why the order may still rest, "" when it surely does not."""
-        why = "the venue says nothing of it"
+        why, pause_s = "the venue says nothing of it", _CLEAN_UP_PAUSE_S
         for attempt in range(_CLEAN_UP_TRIES):
             if attempt:
-                await asyncio.sleep(_CLEAN_UP_PAUSE_S)
+                await asyncio.sleep(pause_s)
+            pause_s = _CLEAN_UP_PAUSE_S
             try:
                 rests = await self._rests(order_id)
                 if rests is False:
@@ -311,6 +324,10 @@ class StopPath:
                     # Never taken, not in the list, unknown to query and cancel, asked twice.
                     return ""
                 why = str(refusal)
+            except VenueThrottled as error:
+                # Worth waiting for: to be sure that nothing rests.
+                why = str(error)
+                pause_s = min(error.retry_after_s or _CLEAN_UP_PAUSE_S, _CLEAN_UP_PAUSE_S_MAX)
             except VenueError as error:
                 why = str(error)
         return why

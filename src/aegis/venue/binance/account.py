@@ -26,7 +26,8 @@ _ROWS_MAX: Final = 1000
 _ORDER_IDS_MAX: Final = 4096
 # userTrades looks at most 7 days ahead of its start (venues.md 2.4); one day of reserve.
 TRADES_WINDOW_NS: Final = 6 * 86_400 * 1_000_000_000
-_OVERLAP_NS: Final = 5 * 1_000_000_000
+_OVERLAP_NS: Final = 30 * 1_000_000_000
+"""Clocks differ, and the list of executions lags behind the stream."""
 
 
 class AccountQueries:
@@ -43,14 +44,12 @@ class AccountQueries:
         *steady*: a look without a doubt, which may not use the part kept for protection.
         """
         asked_ns = self._clock.now_ns()
-        source = ReportSource.QUERY
-        # Orders before positions: exposure is the fresher fact.
 
         async def ask(operation: str, method: str) -> object:
             return await self._rest.call(operation, method, protective=not steady)
 
-        plain = self._listed(await ask("open_orders", "futures_get_open_orders"))
-        algos = self._listed(await ask("open_algo_orders", "futures_get_open_algo_orders"))
+        # Orders before positions: exposure is the fresher fact.
+        orders = await self.resting_orders(protective=not steady)
         configs = parse_symbol_configs(await ask("symbol_config", "futures_symbol_config"))
         positions, unrealized = parse_positions(
             await ask("positions", "futures_position_information"), configs
@@ -63,10 +62,23 @@ class AccountQueries:
             ts_event=asked_ns,
             balance=balance,
             positions=positions,
-            orders=(
-                *(parse_order(each, source) for each in plain),
-                *(parse_algo_order(each, source) for each in algos),
-            ),
+            orders=orders,
+        )
+
+    async def resting_orders(self, *, protective: bool = True) -> tuple[OrderReport, ...]:
+        """Return every resting order, conditional ones included, or raise."""
+        source, rest = ReportSource.QUERY, self._rest
+        plain = self._listed(
+            await rest.call("open_orders", "futures_get_open_orders", protective=protective)
+        )
+        algos = self._listed(
+            await rest.call(
+                "open_algo_orders", "futures_get_open_algo_orders", protective=protective
+            )
+        )
+        return (
+            *(parse_order(each, source) for each in plain),
+            *(parse_algo_order(each, source) for each in algos),
         )
 
     async def order(self, symbol: str, client_order_id: str) -> OrderReport | None:
@@ -193,9 +205,10 @@ class AccountQueries:
 
 class FillReplay:
     """
-    Know what the user stream told of fills, to ask for what it swallowed in a gap (R12).
+    Ask for what the user stream may have swallowed (R12).
 
-    Followed are the symbols that had an order, a fill or a position in this run.
+    Followed are the symbols that had an order, a fill or a position in this run, each from the last
+    time its executions were answered: a fill that came proves nothing about those before it.
     """
 
     def __init__(self, queries: AccountQueries, clock: Clock) -> None:
@@ -210,8 +223,8 @@ class FillReplay:
 
     def saw_fill(self, fill: Fill) -> None:
         """Remember that *fill* arrived."""
-        symbol = fill.instrument_id.symbol
-        self._since_ns[symbol] = max(self._since_ns.get(symbol, 0), fill.ts_event)
+        began_ns = fill.ts_event - _OVERLAP_NS
+        self._since_ns.setdefault(fill.instrument_id.symbol, began_ns)
         self._remember(fill.venue_order_id, fill.client_order_id)
 
     def saw_order(self, report: OrderReport) -> None:
@@ -222,15 +235,28 @@ class FillReplay:
 
     async def replay(self, publish: Callable[[Fill], None]) -> None:
         """
-        Ask for the fills since the last known one of every followed symbol and publish them all.
+        Ask for the fills since the last answer of every followed symbol and publish them all.
 
         Known ones come again; whoever books fills counts each once. Raises VenueError.
         """
-        oldest_ns = self._clock.now_ns() - TRADES_WINDOW_NS
         for symbol in sorted(self._since_ns):
-            since_ns = max(self._since_ns[symbol] - _OVERLAP_NS, oldest_ns)
-            for trade in await self._queries.trades(symbol, since_ns):
-                publish(fill_of(trade, await self.client_id(trade)))
+            asked_ns = self._clock.now_ns()
+            since_ns = max(self._since_ns[symbol], asked_ns - TRADES_WINDOW_NS)
+            trades = await self._queries.trades(symbol, since_ns)
+            for fill in [fill_of(trade, await self.client_id(trade)) for trade in trades]:
+                publish(fill)
+            self._since_ns[symbol] = asked_ns - _OVERLAP_NS
+
+    def answered(self, since_ns: int, asked_ns: int) -> None:
+        """Hear that the followed symbols' fills from *since_ns* to *asked_ns* (ns UTC) are told."""
+        for symbol, known_ns in self._since_ns.items():
+            if since_ns <= known_ns:
+                self._since_ns[symbol] = max(known_ns, asked_ns - _OVERLAP_NS)
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """Return the symbols, in order."""
+        return tuple(sorted(self._since_ns))
 
     async def client_id(self, trade: wire.TradeRow) -> str:
         """Return the client id of the order *trade* belongs to, "" when it is forgotten."""

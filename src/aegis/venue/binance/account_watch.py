@@ -160,15 +160,20 @@ class AccountWatch:
 
     async def booked_since(self, since_ns: int) -> BookedSince:
         """Return every fill and funding payment of the account from *since_ns* on (R49)."""
-        oldest_ns = max(since_ns, self._clock.now_ns() - TRADES_WINDOW_NS)
+        asked_ns = self._clock.now_ns()
+        oldest_ns = max(since_ns, asked_ns - TRADES_WINDOW_NS)
         booked = await booked_since(
             self._rest,
             self.queries.trades,
             self.replay.client_id,
             oldest_ns,
-            self._clock.now_ns(),
+            asked_ns,
+            followed=self.replay.followed,
         )
-        return attrs.evolve(booked, fills=tuple(filter(self._legs.would_take, booked.fills)))
+        self.replay.answered(oldest_ns, asked_ns)
+        fills = tuple(filter(self._legs.would_take, booked.fills))
+        self.resync.learn_fills(fills)
+        return attrs.evolve(booked, fills=fills)
 
     def tell_snapshot(self, snapshot: VenueSnapshot, reason: str) -> None:
         """Publish *snapshot* and follow its positions."""

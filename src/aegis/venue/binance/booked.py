@@ -42,15 +42,20 @@ async def booked_since(
     client_id: Callable[[wire.TradeRow], Awaitable[str]],
     since_ns: int,
     now_ns: int,
+    *,
+    followed: Sequence[str] = (),
 ) -> BookedSince:
     """
     Return every fill and funding payment from *since_ns* on (ns UTC), oldest first.
+
+    *followed*: symbols that are asked even if the income list does not name them yet.
 
     Raises:
         VenueError: any query failed: part of a list is not a list (R88).
     """
     income = await _income(rest, since_ns)
-    symbols = sorted({one.symbol for one in income if one.symbol and one.income_type != FUNDING})
+    traded = {one.symbol for one in income if one.symbol and one.income_type != FUNDING}
+    symbols = sorted(traded.union(followed))
     fills: list[Fill] = []
     for symbol in symbols:
         for trade in await trades(symbol, since_ns):

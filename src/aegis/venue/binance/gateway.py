@@ -186,10 +186,27 @@ class BinanceGateway:
             VenueError: the snapshot failed.
 
         """
+        self._market.start(sink)
+        await self.open_account_stream()
+        asked_ns = self._clock.now_ns()
+        snapshot = await self.snapshot()
+        self._account.tell_snapshot(snapshot, "user stream opened")
+        self._account.resync.start(CaughtUp(asked_ns=asked_ns, snapshot=snapshot))
+        symbols = [each.instrument_id.symbol for each in instruments]
+        self._leverage.keep_fresh(symbols)
+        self._streams.start_market(symbols)
+
+    async def open_account_stream(self) -> None:
+        """
+        Open the user stream and wait for it, anew where one is open already.
+
+        Raises:
+            VenueUnreachable: it could not be opened in time.
+
+        """
         if await self._streams.renew_user():
             # A start that failed half-way begins anew.
             self._account.resync.forget_opened()
-        self._market.start(sink)
         self._streams.start_user()
         self._orders.start()
         self._upkeep.start()
@@ -202,13 +219,18 @@ class BinanceGateway:
                 venue=Venue.BINANCE.value,
                 operation="stream user",
             ) from None
-        asked_ns = self._clock.now_ns()
-        snapshot = await self.snapshot()
-        self._account.tell_snapshot(snapshot, "user stream opened")
-        self._account.resync.start(CaughtUp(asked_ns=asked_ns, snapshot=snapshot))
-        symbols = [each.instrument_id.symbol for each in instruments]
-        self._leverage.keep_fresh(symbols)
-        self._streams.start_market(symbols)
+
+    async def connect_unseen(self, held: Mapping[str, PositionMode]) -> tuple[Instrument, ...]:
+        """Return the rules of *held* symbols and take their position mode as it was (R88)."""
+        await self._upkeep.check_clock()
+        loaded = await startup.load_instruments(self._rest, tuple(held), tuple(held))
+        for mode in held.values():
+            self._modes.learn_all(mode)
+        return loaded.instruments
+
+    async def resting_orders(self) -> tuple[OrderReport, ...]:
+        """Return every resting order, conditional ones included, or raise."""
+        return await self._account.queries.resting_orders()
 
     async def snapshot(self, *, steady: bool = False) -> VenueSnapshot:
         """Return balance, positions and resting orders, conditional ones included, or raise."""

@@ -1,16 +1,12 @@
 """
-By which way an order goes to Binance: the order socket while it is ready, else REST.
-
-What may have left by one way is never sent by the other. Only when the venue refused the way and
-not the order (its signature, its method), nothing was done, and the order goes by REST.
+Orders to Binance by its order socket or by REST (venue/order_ways.py): requests, answers, and which
+refusals are of the way and not of the order (its signature, its method).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
-
-from loguru import logger
 
 from aegis.core.errors import OrderOutcomeUnknown, VenueProtocolError, VenueRefused
 from aegis.core.latch import HaltView
@@ -30,8 +26,8 @@ from aegis.venue.binance.order_socket import (
 from aegis.venue.binance.parse_rest import parse_algo_order, parse_order
 from aegis.venue.binance.rest import BinanceRest, Value
 from aegis.venue.calls import CallRunner
-from aegis.venue.halted import check_not_halted
 from aegis.venue.order_socket import OrderSocket
+from aegis.venue.order_ways import NotSent, OrderWays, Sent
 from aegis.venue.position_modes import PositionModes
 
 WAY_REFUSED: Final = frozenset({"-1022", "-1101", "-2014", "-2015"})
@@ -41,13 +37,17 @@ WAY_REFUSED: Final = frozenset({"-1022", "-1101", "-2014", "-2015"})
 OPERATIONS: Final = {PLACE: f"ws {PLACE}", PLACE_ALGO: f"ws {PLACE_ALGO}"}
 
 
-class OrderEntry:
+class OrderEntry(OrderWays):
     """
-    Place and cancel orders. *socket* None is REST alone.
+    Place and cancel orders. *socket* and *halt* as `OrderWays`.
 
     *on_late* gets the report of an answer that came after its request had timed out: evidence.
-    *halt* is read before an entry leaves again, with a new time or by the other way (R73).
     """
+
+    venue = Venue.BINANCE
+    way_refused = WAY_REFUSED
+    way_closed = WAY_REFUSED
+    time_refused = TIME_REFUSED
 
     def __init__(
         self,
@@ -59,45 +59,16 @@ class OrderEntry:
         modes: PositionModes,
         halt: HaltView,
     ) -> None:
+        super().__init__(socket, halt=halt)
         self._rest = rest
-        self._socket = socket
         self._writer = writer
         self._on_late = on_late
         self._modes = modes
-        self._halt = halt
 
-    def start(self) -> None:
-        """Open the order socket, where there is one; returns at once."""
-        if self._socket is not None:
-            self._socket.start()
+    async def _remeasure(self) -> None:
+        await self._rest.sync_time()
 
-    async def stop(self) -> None:
-        """Close the order socket."""
-        if self._socket is not None:
-            await self._socket.stop()
-
-    async def place(self, request: OrderRequest) -> OrderReport:
-        """
-        Send an order and return the venue's answer.
-
-        Raises:
-            VenueRefused: the venue rejected it.
-            OrderOutcomeUnknown: sent, answer lost or unreadable.
-            VenueError: as `CallRunner.run`.
-
-        """
-        sent = self.place_at_once(request)
-        return await (self._place_by_rest(request) if sent is None else sent())
-
-    def place_at_once(self, request: OrderRequest) -> Callable[[], Awaitable[OrderReport]] | None:
-        """
-        Send an order in this call and return what waits for its answer; None: nothing was sent.
-
-        What waits raises as `place`.
-        """
-        socket = self._socket
-        if socket is None or not socket.ready:
-            return None
+    def _leave(self, socket: OrderSocket, request: OrderRequest) -> Sent | None:
         on_late = self._late_algo if request.order_type.is_conditional else self._late_plain
         request_id = socket.next_id()
         method = PLACE_ALGO if request.order_type.is_conditional else PLACE
@@ -129,14 +100,14 @@ class OrderEntry:
                 sent=future,
                 protective=request.reduce_only,
             )
-        except _NotSent:
-            check_not_halted(self._halt, request, Venue.BINANCE)
+        except NotSent:
+            self._check_not_halted(request)
             return await self._place_by_rest(request)
         return _read(answer, request, f"ws {method}")
 
     def _again(self, request_id: str, request: OrderRequest) -> str:
         """Write *request* once more; VenueRefused when entries were halted meanwhile."""
-        check_not_halted(self._halt, request, Venue.BINANCE)
+        self._check_not_halted(request)
         return self._writer.order(request_id, request, self._modes.leg_of(request))
 
     async def _place_by_rest(self, request: OrderRequest) -> OrderReport:
@@ -147,7 +118,7 @@ class OrderEntry:
             call.params,
             client_order_id=request.client_order_id,
             protective=request.reduce_only,
-            before_again=partial(check_not_halted, self._halt, request, Venue.BINANCE),
+            before_again=partial(self._check_not_halted, request),
         )
         return _read(answer, request, call.operation)
 
@@ -169,70 +140,11 @@ class OrderEntry:
                     CANCEL_ALGO,
                     lambda request_id: self._writer.write(request_id, CANCEL_ALGO, params),
                 )
-            except _NotSent:
+            except NotSent:
                 pass
             else:
                 return
         await self._rest.call("cancel_algo_order", "futures_cancel_algo_order", params)
-
-    async def _by_socket(
-        self,
-        socket: OrderSocket,
-        method: str,
-        write: Callable[[str], str],
-        *,
-        client_order_id: str | None = None,
-        on_late: Callable[[object], None] | None = None,
-        sent: asyncio.Future[Any] | None = None,
-        protective: bool = True,
-    ) -> Any:
-        """Ask by the socket, once more with a new time if that is what was refused."""
-        try:
-            if sent is not None:
-                return await socket.answer(f"ws {method}", sent, client_order_id=client_order_id)
-            return await self._once(
-                socket, method, write, client_order_id, on_late, protective=protective
-            )
-        except VenueRefused as refusal:
-            if refusal.code in WAY_REFUSED:
-                self._give_up(socket, refusal)
-                raise _NotSent from refusal
-            if refusal.code not in TIME_REFUSED:
-                raise
-        await self._rest.sync_time()
-        return await self._once(
-            socket, method, write, client_order_id, on_late, protective=protective
-        )
-
-    async def _once(
-        self,
-        socket: OrderSocket,
-        method: str,
-        write: Callable[[str], str],
-        client_order_id: str | None,
-        on_late: Callable[[object], None] | None,
-        *,
-        protective: bool,
-    ) -> Any:
-        request_id = socket.next_id()
-        text = write(request_id)
-        try:
-            return await socket.ask(
-                f"ws {method}",
-                request_id,
-                text,
-                client_order_id=client_order_id,
-                on_late=on_late,
-                protective=protective,
-            )
-        except ConnectionError as error:
-            raise _NotSent from error
-
-    def _give_up(self, socket: OrderSocket, refusal: VenueRefused) -> None:
-        logger.warning(
-            "binance takes no orders by its order socket, they go by REST from now on: {}", refusal
-        )
-        socket.retire()
 
     def _late_plain(self, answer: object) -> None:
         self._tell_late(answer, conditional=False)
@@ -273,10 +185,6 @@ def order_entry(
         recv_window_ms=around.recv_window_ms,
     )
     return OrderEntry(rest, socket or None, writer, on_late, modes=modes, halt=around.halt)
-
-
-class _NotSent(Exception):
-    """Nothing of the order reached the venue's book by the socket: REST may send it."""
 
 
 def _parse(answer: object, *, conditional: bool) -> OrderReport:

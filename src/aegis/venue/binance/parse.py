@@ -398,9 +398,10 @@ def funding_id(symbol: str, at_ms: int) -> str:
     """
     Return the name of a funding payment, the same from stream and income list.
 
-    A symbol is paid at most once an hour (venues.md 6), and the two give times some ms apart.
+    A symbol is paid at most once an hour, on the hour (venues.md 6: +-15 s), and the two give
+    times some ms apart: the nearest hour names it.
     """
-    return f"{at_ms // _HOUR_MS}-{symbol}"
+    return f"{(at_ms + _HOUR_MS // 2) // _HOUR_MS}-{symbol}"
 
 
 def _notice(event: wire.AccountConfigUpdate | wire.MarginCall | wire.TriggerReject) -> Notice:

@@ -10,10 +10,11 @@ from typing import Final
 import attrs
 
 from aegis.core.clock import NS_PER_MS
-from aegis.core.errors import VenueProtocolError, VenueRefused
+from aegis.core.errors import VenueError, VenueProtocolError, VenueRefused
 from aegis.model.account import (
     BalanceReport,
     OrderReport,
+    PositionMode,
     PositionReport,
     ReportSource,
     VenueSnapshot,
@@ -100,6 +101,15 @@ class AccountQueries:
             orders=tuple(self._orders_of(orders, "get_open_orders", ts_event)),
         )
 
+    async def resting_orders(self) -> tuple[OrderReport, ...]:
+        """Return every resting order, conditional ones included, or raise."""
+        ts_event = self._venue_now_ns()
+        settled: dict[str, object] = {"category": CATEGORY, "settleCoin": SETTLE_COIN}
+        rows = await self._rest.rows(
+            "get_open_orders", settled, limit=_ORDERS_PER_PAGE, protective=True
+        )
+        return tuple(self._orders_of(rows, "get_open_orders", ts_event))
+
     def _positions_of(
         self, rows: Sequence[dict[str, object]], ts_event: int
     ) -> list[PositionReport]:
@@ -151,6 +161,27 @@ class AccountQueries:
             for report in self._orders_of(rows, operation, self._venue_now_ns()):
                 if report.client_order_id == client_order_id:
                     return report
+        return None
+
+    async def mode_by_orders(self, symbol: str) -> PositionMode | None:
+        """
+        Return the position mode the newest order of *symbol* was for; None when there is none told.
+
+        For a start whose question for positions fails: the mode cannot be changed while something
+        is open, and executions do not tell it.
+        """
+        params: dict[str, object] = {"category": CATEGORY, "symbol": symbol}
+        for operation in ("get_open_orders", "get_order_history"):
+            try:
+                answer = await self._rest.call(operation, params, protective=True)
+            except VenueError:
+                # Told as a failed call; the other question may be answered.
+                continue
+            rows = answer.read(wire.Page).list
+            orders = self._orders_of(rows, operation, self._venue_now_ns())
+            if orders:
+                newest = max(orders, key=lambda report: report.ts_event)
+                return PositionMode.ONE_WAY if newest.leg is None else PositionMode.HEDGE
         return None
 
     async def executions(self, since_ns: int) -> list[Fill | FundingBooked]:

@@ -26,8 +26,8 @@ from aegis.venue.legs import HeldLegs
 from aegis.venue.reports import reported, snapshot_reported
 from aegis.venue.resync import AccountQuestions, GapResync
 
-_REPLAY_OVERLAP_NS: Final = 5_000 * NS_PER_MS
-"""Executions are not pushed in the order they happened; the overlap is removed downstream."""
+_REPLAY_OVERLAP_NS: Final = 30_000 * NS_PER_MS
+"""Clocks differ, and the list of executions lags; the overlap is removed downstream."""
 
 
 class AccountWatch:
@@ -47,7 +47,8 @@ class AccountWatch:
         self._publish = around.publish
         self._leverage = leverage
         self._legs = legs
-        self._executed_ns = 0
+        self._answered_ns = 0
+        """So far (ns UTC) executions are known: a fill that came proves nothing about others."""
         self._replay_floor_ns = 0
         self.resync = GapResync(
             "bybit.resync",
@@ -81,8 +82,6 @@ class AccountWatch:
 
     def _tell(self, fact: AccountFact, publish: Callable[[Event], None]) -> None:
         ts_recv = self._clock.now_ns()
-        if isinstance(fact, Fill | FundingBooked):
-            self._executed_ns = max(self._executed_ns, fact.ts_event)
         match fact:
             case PositionReport():
                 self._leverage.compare(fact)
@@ -100,7 +99,7 @@ class AccountWatch:
 
     def begin_at(self, snapshot: VenueSnapshot) -> None:
         """Replay executions from *snapshot* on, none before it."""
-        self._replay_floor_ns = self._executed_ns = max(self._executed_ns, snapshot.ts_event)
+        self._replay_floor_ns = self._answered_ns = max(self._answered_ns, snapshot.ts_event)
 
     async def snapshot(self, *, steady: bool = False) -> VenueSnapshot:
         """
@@ -115,17 +114,24 @@ class AccountWatch:
         return snapshot
 
     async def tell_missed_fills(self) -> None:
-        """Publish the executions since the last known one (R12)."""
-        since_ns = max(self._replay_floor_ns, self._executed_ns - _REPLAY_OVERLAP_NS)
+        """Publish the executions since the last answer about them (R12)."""
+        asked_ns = self._clock.now_ns()
+        since_ns = max(self._replay_floor_ns, self._answered_ns - _REPLAY_OVERLAP_NS)
         for fact in await self.queries.executions(since_ns):
             self._tell(fact, self.resync.learn)
+        self._answered_ns = max(self._answered_ns, asked_ns)
 
     async def booked_since(self, since_ns: int) -> BookedSince:
         """Return every fill and funding payment of the account from *since_ns* on (R49)."""
+        asked_ns = self._clock.now_ns()
         facts = await self.queries.executions(since_ns)
+        if since_ns <= max(self._replay_floor_ns, self._answered_ns):
+            self._answered_ns = max(self._answered_ns, asked_ns)
         told = [_event_of(f, self._clock.now_ns()) for f in facts if isinstance(f, FundingBooked)]
+        fills = tuple(f for f in facts if isinstance(f, Fill) and self._legs.would_take(f))
+        self.resync.learn_fills(fills)
         return BookedSince(
-            fills=tuple(f for f in facts if isinstance(f, Fill) and self._legs.would_take(f)),
+            fills=fills,
             fundings=tuple(each for each in told if isinstance(each, FundingReported)),
         )
 

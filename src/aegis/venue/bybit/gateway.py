@@ -168,6 +168,33 @@ class BybitGateway:
             VenueError: the snapshot failed.
 
         """
+        self._public = PublicStream(
+            self._parts,
+            symbols=[instrument.instrument_id.symbol for instrument in instruments],
+            timeframes_ns=self._around.timeframes_ns,
+            sink=sink,
+            on_state=self._around.publish,
+            unknowns=self.unknowns,
+        )
+        await self.open_account_stream()
+        asked_ns = self._clock.now_ns()
+        snapshot = await self.snapshot()
+        self._account.begin_at(snapshot)
+        self._account.tell_snapshot(snapshot, "user stream opened")
+        self._account.resync.start(CaughtUp(asked_ns=asked_ns, snapshot=snapshot))
+        symbols = [instrument.instrument_id.symbol for instrument in instruments]
+        self._leverage.keep_fresh(symbols)
+        self._public.stream.start()
+
+    async def open_account_stream(self) -> None:
+        """
+        Open the private stream and wait for it, anew where one is open already.
+
+        Raises:
+            VenueRefused: its login or topics were refused.
+            VenueUnreachable: it could not be opened in time.
+
+        """
         if self._private is not None:
             await self._private.stream.stop()
             self._account.resync.forget_opened()
@@ -180,26 +207,28 @@ class BybitGateway:
             on_state=self._account.on_stream_state,
             unknowns=self.unknowns,
         )
-        self._public = PublicStream(
-            self._parts,
-            symbols=[instrument.instrument_id.symbol for instrument in instruments],
-            timeframes_ns=self._around.timeframes_ns,
-            sink=sink,
-            on_state=self._around.publish,
-            unknowns=self.unknowns,
-        )
         self._private.stream.start()
         self._orders.start()
         self._upkeep.start()
         await self._wait_private(self._private)
-        asked_ns = self._clock.now_ns()
-        snapshot = await self.snapshot()
-        self._account.begin_at(snapshot)
-        self._account.tell_snapshot(snapshot, "user stream opened")
-        self._account.resync.start(CaughtUp(asked_ns=asked_ns, snapshot=snapshot))
-        symbols = [instrument.instrument_id.symbol for instrument in instruments]
-        self._leverage.keep_fresh(symbols)
-        self._public.stream.start()
+
+    async def connect_unseen(self, held: Mapping[str, PositionMode]) -> tuple[Instrument, ...]:
+        """
+        Return the rules of *held* symbols and learn their position modes by their orders (R88).
+
+        Executions do not tell the mode here, so that in *held* is only a guess: where no order
+        tells it, it is one-way, and a wrong index is refused without an effect.
+        """
+        await self._upkeep.check_clock()
+        loaded = await startup.load_instruments(self._rest, tuple(held), tuple(held))
+        for symbol in held:
+            mode = await self._account.queries.mode_by_orders(symbol)
+            self._modes.learn(symbol, mode or PositionMode.ONE_WAY)
+        return loaded.instruments
+
+    async def resting_orders(self) -> tuple[OrderReport, ...]:
+        """Return every resting order, conditional ones included, or raise."""
+        return await self._account.queries.resting_orders()
 
     async def _wait_private(self, private: PrivateStream) -> None:
         try:

@@ -1,16 +1,12 @@
 """
-By which way an order goes to Bybit: the order socket while it is ready, else REST.
-
-What may have left by one way is never sent by the other. Only when the venue refused the way and
-not the order (its key, its operation), nothing was done, and the order goes by REST.
+Orders to Bybit by its order socket or by REST (venue/order_ways.py): requests, answers, and which
+refusals are of the way and not of the order (its key, its operation).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
-
-from loguru import logger
 
 from aegis.core.errors import OrderOutcomeUnknown, VenueProtocolError, VenueRefused
 from aegis.core.latch import HaltView
@@ -28,8 +24,8 @@ from aegis.venue.bybit.order_socket import CANCEL, CREATE, AnswerReader, LogIn, 
 from aegis.venue.bybit.rest import LANE_DEFAULT, LANE_PROTECT, BybitRest
 from aegis.venue.bybit.stream import SILENCE_TIMEOUT_S, ping_text
 from aegis.venue.calls import CallRunner
-from aegis.venue.halted import check_not_halted
 from aegis.venue.order_socket import OrderSocket
+from aegis.venue.order_ways import NotSent, OrderWays, Sent
 from aegis.venue.position_modes import PositionModes
 from aegis.venue.reports import reported
 
@@ -43,14 +39,19 @@ _WAY_CLOSED: Final = WAY_REFUSED - {"20003", "20006"}
 """The same request would be refused again and again: the socket takes no more orders."""
 
 
-class OrderEntry:
+class OrderEntry(OrderWays):
     """
-    Place and cancel orders. *socket* None is REST alone.
+    Place and cancel orders; an answer only says that one was accepted. *socket* and *halt* as
+    `OrderWays`.
 
     *remeasure* measures the venue's clock anew; *on_late* gets the report of an answer that came
-    after its request had timed out: evidence. *venue_now_ns* stamps reports. *halt* is read before
-    an entry leaves again, with a new time or by the other way (R73).
+    after its request had timed out: evidence. *venue_now_ns* stamps reports.
     """
+
+    venue = Venue.BYBIT
+    way_refused = WAY_REFUSED
+    way_closed = _WAY_CLOSED
+    time_refused = frozenset({TIMESTAMP_REFUSED})
 
     def __init__(
         self,
@@ -64,47 +65,18 @@ class OrderEntry:
         modes: PositionModes,
         halt: HaltView,
     ) -> None:
+        super().__init__(socket, halt=halt)
         self._rest = rest
-        self._socket = socket
         self._writer = writer
-        self._remeasure = remeasure
+        self._measure = remeasure
         self._venue_now_ns = venue_now_ns
         self._on_late = on_late
         self._modes = modes
-        self._halt = halt
 
-    def start(self) -> None:
-        """Open the order socket, where there is one; returns at once."""
-        if self._socket is not None:
-            self._socket.start()
+    async def _remeasure(self) -> None:
+        await self._measure()
 
-    async def stop(self) -> None:
-        """Close the order socket."""
-        if self._socket is not None:
-            await self._socket.stop()
-
-    async def place(self, request: OrderRequest) -> OrderReport:
-        """
-        Send an order; the answer only says it was accepted.
-
-        Raises:
-            VenueRefused: the venue rejected it.
-            OrderOutcomeUnknown: sent, answer lost or unreadable.
-            VenueError: as `CallRunner.run`.
-
-        """
-        sent = self.place_at_once(request)
-        return await (self._place_by_rest(request) if sent is None else sent())
-
-    def place_at_once(self, request: OrderRequest) -> Callable[[], Awaitable[OrderReport]] | None:
-        """
-        Send an order in this call and return what waits for its answer; None: nothing was sent.
-
-        What waits raises as `place`.
-        """
-        socket = self._socket
-        if socket is None or not socket.ready:
-            return None
+    def _leave(self, socket: OrderSocket, request: OrderRequest) -> Sent | None:
         try:
             params = order_params(request, self._modes.leg_of(request))
         except VenueRefused:
@@ -134,21 +106,22 @@ class OrderEntry:
         params: Mapping[str, object],
         future: asyncio.Future[Any],
     ) -> OrderReport:
-        late = partial(self._late, request)
-        before_again = partial(check_not_halted, self._halt, request, Venue.BYBIT)
+        def again(request_id: str) -> str:
+            self._check_not_halted(request)
+            return self._writer.write(request_id, CREATE, params)
+
         try:
             answer = await self._by_socket(
                 socket,
                 CREATE,
-                params,
-                request.client_order_id,
-                late,
-                future,
+                again,
+                client_order_id=request.client_order_id,
+                on_late=partial(self._late, request),
+                sent=future,
                 protective=request.reduce_only,
-                before_again=before_again,
             )
-        except _NotSent:
-            before_again()
+        except NotSent:
+            self._check_not_halted(request)
             return await self._place_by_rest(request)
         return self._read(request, answer)
 
@@ -158,7 +131,7 @@ class OrderEntry:
             order_params(request, self._modes.leg_of(request)),
             lane=LANE_PROTECT if request.reduce_only else LANE_DEFAULT,
             client_order_id=request.client_order_id,
-            before_again=partial(check_not_halted, self._halt, request, Venue.BYBIT),
+            before_again=partial(self._check_not_halted, request),
         )
         return self._read(request, answer)
 
@@ -175,80 +148,19 @@ class OrderEntry:
         socket = self._socket
         if socket is not None and socket.ready:
             try:
-                await self._by_socket(socket, CANCEL, params, command.client_order_id, None)
-            except _NotSent:
+                await self._by_socket(
+                    socket,
+                    CANCEL,
+                    lambda request_id: self._writer.write(request_id, CANCEL, params),
+                    client_order_id=command.client_order_id,
+                )
+            except NotSent:
                 pass
             else:
                 return
         await self._rest.call(
             "cancel_order", params, lane=LANE_PROTECT, client_order_id=command.client_order_id
         )
-
-    async def _by_socket(
-        self,
-        socket: OrderSocket,
-        op: str,
-        params: Mapping[str, object],
-        client_order_id: str,
-        on_late: Callable[[Answer], None] | None,
-        sent: asyncio.Future[Any] | None = None,
-        *,
-        protective: bool = True,
-        before_again: Callable[[], None] | None = None,
-    ) -> Answer:
-        """Ask by the socket, once more with a new time if that is what was refused."""
-        try:
-            if sent is not None:
-                first: Answer = await socket.answer(
-                    f"ws {op}", sent, client_order_id=client_order_id
-                )
-                return first
-            return await self._once(
-                socket, op, params, client_order_id, on_late, protective=protective
-            )
-        except VenueRefused as refusal:
-            if refusal.code in WAY_REFUSED:
-                self._shun(socket, refusal)
-                raise _NotSent from refusal
-            if refusal.code != TIMESTAMP_REFUSED:
-                raise
-        await self._remeasure()
-        if before_again is not None:
-            before_again()
-        return await self._once(socket, op, params, client_order_id, on_late, protective=protective)
-
-    async def _once(
-        self,
-        socket: OrderSocket,
-        op: str,
-        params: Mapping[str, object],
-        client_order_id: str,
-        on_late: Callable[[Answer], None] | None,
-        *,
-        protective: bool,
-    ) -> Answer:
-        request_id = socket.next_id()
-        text = self._writer.write(request_id, op, params)
-        try:
-            answer: Answer = await socket.ask(
-                f"ws {op}",
-                request_id,
-                text,
-                client_order_id=client_order_id,
-                on_late=on_late,
-                protective=protective,
-            )
-        except ConnectionError as error:
-            raise _NotSent from error
-        return answer
-
-    def _shun(self, socket: OrderSocket, refusal: VenueRefused) -> None:
-        if refusal.code in _WAY_CLOSED:
-            logger.warning(
-                "bybit takes no orders by its order socket, they go by REST from now on: {}",
-                refusal,
-            )
-            socket.retire()
 
     def _read(self, request: OrderRequest, answer: Answer) -> OrderReport:
         try:
@@ -325,10 +237,6 @@ def order_entry(
         modes=modes,
         halt=around.halt,
     )
-
-
-class _NotSent(Exception):
-    """Nothing of the order reached the venue's book by the socket: REST may send it."""
 
 
 def _role_of(request: OrderRequest) -> ProtectionRole:

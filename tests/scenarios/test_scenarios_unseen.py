@@ -291,3 +291,30 @@ def test_a_venue_behind_a_gate_is_tried_again_until_the_gate_opens(
     assert "run the doctor" in told[-1].error
     assert world.qty(venue) > 0
     assert [] == world.faults_of_code()
+
+
+@both_venues
+def test_a_venue_that_answers_nothing_is_asked_every_five_seconds_where_something_is_open(
+    play: "Play", tmp_path: Path, venue: VenueName
+) -> None:
+    """R88: what is open there may have lost its stop: the first word is not a minute away."""
+
+    async def before(world: "World") -> None:
+        await world.ready()
+        await world.open(venue)
+        take_stops_away(world, venue)
+        world.crash()
+
+    async def after(world: "World") -> None:
+        everything = world.wire[venue].lose_request(lambda _asked: True)
+        await asyncio.sleep(170)
+        everything.end()
+        # Its own time-out is what the question under way may still take.
+        await world.until(lambda: world.stops(venue), within_s=20)
+
+    first = play(tmp_path, before)
+    world = play(tmp_path, after, after=first)
+
+    told = [e.ts_event for e in world.of(VenueUnavailable) if e.venue is Venue(venue.upper())]
+    assert len(told) > 5
+    assert 1 == len(world.stops(venue))

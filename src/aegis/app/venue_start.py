@@ -108,7 +108,9 @@ class VenueStart:
             except VenueError as error:
                 self._unavailable(error)
             await asyncio.sleep(delay_s * (1 - 0.2 * self._parts.rng.random()))
-            delay_s = min(RETRY_OPEN_MAX_S if self._is_unseen else RETRY_MAX_S, delay_s * 2)
+            # Where something of ours is open, its stop may be gone: the first word is wanted at once.
+            is_open = self._is_unseen or bool(self._left_here)
+            delay_s = min(RETRY_OPEN_MAX_S if is_open else RETRY_MAX_S, delay_s * 2)
 
     async def _attempt(self) -> bool:
         """Try once; return False when it failed and was told."""

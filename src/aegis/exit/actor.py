@@ -123,7 +123,7 @@ class ExitActor:
             retry_ms=config.protection_retry_ms,
             capabilities=self._capabilities,
             look_again=self._evaluate,
-            believe=self._resting.believe,
+            orders=self._resting,
         )
         self.last_close_ns: int | None = None
         self._subscribe()

@@ -11,6 +11,7 @@ from aegis.core.errors import Refusal
 from aegis.exit.closer import Closer
 from aegis.exit.decide import (
     Action,
+    Cancel,
     PlaceRung,
     PlaceStop,
     PlaceTarget,
@@ -22,13 +23,14 @@ from aegis.exit.decide import (
 )
 from aegis.exit.guarded import Guarded, purpose_of_stop
 from aegis.exit.requests import command_of, reason_of
+from aegis.exit.resting import RestingOrders
 from aegis.exit.strays import tell_stray
 from aegis.exit.voice import ExitVoice
 from aegis.exit.watchdogs import Watchdogs
 from aegis.model.account import Capabilities, ProtectionRole
 from aegis.model.events import IntentCompleted
-from aegis.model.instrument import InstrumentId, Venue
-from aegis.model.order import OrderSide, Purpose
+from aegis.model.instrument import Venue
+from aegis.model.order import Purpose
 from aegis.model.position import CloseCause
 
 _ASK_ANEW = frozenset({Refusal.EXISTS.value, Refusal.NOT_FOUND.value})
@@ -48,9 +50,9 @@ class Asker:
         retry_ms: int,
         capabilities: Mapping[Venue, Capabilities],
         look_again: Callable[[Guarded], None],
-        believe: Callable[[InstrumentId, OrderSide], bool],
+        orders: RestingOrders,
     ) -> None:
-        """*believe* takes back a floor that a list left out, see RestingOrders."""
+        """*orders* hears what an answer alone tells of them."""
         self._clock = clock
         self._voice = voice
         self._closer = closer
@@ -58,7 +60,7 @@ class Asker:
         self._retry_ms = retry_ms
         self._capabilities = capabilities
         self._look_again = look_again
-        self._believe = believe
+        self._orders = orders
 
     def start(self, guarded: Guarded, action: Action, resting: Sequence[Resting]) -> None:
         """Ask for *action* now, or look again when its time has come."""
@@ -120,6 +122,9 @@ class Asker:
             self._on_failed(guarded, action, event, covered=covered)
             return True
         guarded.failures.pop(kind, None)
+        if isinstance(action, Cancel):
+            # Without the stream (at start) nothing else tells that it is gone.
+            self._orders.on_canceled(guarded.position.instrument_id, action.key)
         if isinstance(action, SetBoth) and not covered:
             # Acknowledged and not seen: without the stream (at start) the venue must be asked.
             self._voice.want_snapshot(event.instrument_id.venue, "stop set, not seen yet")
@@ -157,7 +162,7 @@ class Asker:
         # "Exists" is the venue's own word that a close-position stop of that side rests; it counts
         # for a floor that was seen and that a list left out, since lists lag (scenario 16).
         position = guarded.position
-        if event.refusal == Refusal.EXISTS.value and self._believe(
+        if event.refusal == Refusal.EXISTS.value and self._orders.believe(
             position.instrument_id, position.side.exit_side
         ):
             guarded.failures.pop("floor", None)

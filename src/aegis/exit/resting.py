@@ -204,6 +204,10 @@ class RestingOrders:
         orders = self._orders.setdefault(instrument, {})
         orders[key] = _Seen(floor, self._clock.mono_ns() - SNAPSHOT_GRACE_NS, 0)
 
+    def on_canceled(self, instrument: InstrumentId, key: str) -> None:
+        """The venue has acknowledged a cancel: that order covers nothing any more."""
+        self._orders.get(instrument, {}).pop(key, None)
+
     def forget_position(self, instrument: InstrumentId) -> None:
         """Forget the stop and target that went with a position: it is closed."""
         self._unlisted.pop(instrument, None)

@@ -11,7 +11,13 @@ from typing import Final
 from aegis.core.bus import EventBus
 from aegis.core.clock import Clock
 from aegis.model.account import OrderReport
-from aegis.model.events import ForeignOrderFound, OrderReported, RunStarted, SnapshotReported
+from aegis.model.events import (
+    EntriesResumed,
+    ForeignOrderFound,
+    OrderReported,
+    RunStarted,
+    SnapshotReported,
+)
 from aegis.model.instrument import InstrumentId
 from aegis.model.order_id import DOCTOR_INSTALLATION, OrderTag, parse_client_order_id
 
@@ -45,10 +51,21 @@ class Strangers:
         bus.subscribe(RunStarted, self.on_run_started)
         bus.subscribe(OrderReported, self.on_order_reported)
         bus.subscribe(SnapshotReported, self.on_snapshot_reported)
+        bus.subscribe(EntriesResumed, self.on_entries_resumed)
 
     def on_run_started(self, event: RunStarted) -> None:
         """Keep who we are."""
         self._installation, self._run = event.installation, event.run
+
+    def on_entries_resumed(self, event: EntriesResumed) -> None:
+        """
+        Take an operator's word for the orders there are; a new one of the other bot halts again.
+
+        What an Aegis that is gone has left resting may protect what is open, so it must not keep
+        entries halted for ever.
+        """
+        if event.scope == "all":
+            self._others.clear()
 
     def on_order_reported(self, event: OrderReported) -> None:
         """Look at an order the venue told of."""

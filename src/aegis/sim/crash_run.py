@@ -250,6 +250,7 @@ def _missed(scenario: CrashScenario, evidence: Evidence) -> Iterator[str]:
         if not any(from_ns <= event.ts_recv < to_ns for event in evidence.events(kind)):
             yield f"scenario: no {kind.__name__} within its window"
     causes = [event.cause for event in evidence.events(PositionClosed)]
-    if causes != [scenario.ends_as] * len(scenario.venues):
-        told = ", ".join(cause.value for cause in causes) or "none"
-        yield f"scenario: closes were {told}, must be {scenario.ends_as.value}"
+    wanted = [] if scenario.ends_as is None else [scenario.ends_as] * len(scenario.venues)
+    if causes != wanted:
+        told = (", ".join(cause.value for cause in each) or "none" for each in (causes, wanted))
+        yield "scenario: closes were {}, must be {}".format(*told)

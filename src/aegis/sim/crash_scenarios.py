@@ -15,6 +15,7 @@ import attrs
 from aegis.core.event import Event
 from aegis.model.events import (
     EntryCompleted,
+    EntryFailed,
     FillBooked,
     PositionClosed,
     PositionMismatchFound,
@@ -32,6 +33,7 @@ FLAT: Final = 60_000.0
 LENGTH_S: Final = 390.0
 SIGNAL_S: Final = 30.0
 STOP_PCT: Final = 1.0
+STOP_AFTER: Final = (("stop_before_entry", False),)
 HEAVY: Final = 999.0
 """More stops than a bot asks for in one window."""
 
@@ -66,14 +68,15 @@ class CrashScenario:
     One story on *venues*, killed between the seconds of *window*.
 
     *prices*: minute marks of the one symbol, the last of them for the rest. *passes*: events that
-    its window must show when nobody kills it; *ends_as*: how its positions close then.
+    its window must show when nobody kills it; *ends_as*: how its positions close then, None:
+    it has none.
     """
 
     name: str
     venues: tuple[str, ...]
     window: tuple[float, float]
     passes: tuple[type[Event], ...]
-    ends_as: CloseCause
+    ends_as: CloseCause | None
     prices: tuple[float, ...]
     settings: tuple[tuple[str, Any], ...] = ()
     signals: tuple[SignalWish, ...] = ()
@@ -141,11 +144,22 @@ def _refused(venues: tuple[str, ...]) -> CrashScenario:
         passes=(PositionOpened, ProtectionFailed, PositionClosed),
         ends_as=CloseCause.UNPROTECTED,
         prices=(FLAT,),
+        settings=STOP_AFTER,
         signals=_buy(venues),
         faults=tuple(
             Fault(kind=Kind.STOPS_REFUSED, at_s=20.0, venue=venue, for_s=40.0, size=HEAVY)
             for venue in venues
         ),
+    )
+
+
+def _entry_first(venues: tuple[str, ...]) -> CrashScenario:
+    return attrs.evolve(_entry(venues), name="entry-first", settings=STOP_AFTER)
+
+
+def _no_entry(venues: tuple[str, ...]) -> CrashScenario:
+    return attrs.evolve(
+        _refused(venues), name="no-entry", passes=(EntryFailed,), ends_as=None, settings=()
     )
 
 
@@ -299,8 +313,13 @@ _MAKERS: Final[tuple[Callable[[tuple[str, ...]], CrashScenario], ...]] = (
     *(_entry, _entry_rest, _partial, _refused, _break_even, _trailing, _rung),
     *(_target, _stop, _asked_close, _adopt, _gone, _restart, _restart_rung),
 )
-SCENARIOS: Final[dict[str, CrashScenario]] = {
-    made.key: made
-    for venues in (("binance",), ("bybit",))
-    for made in (make(venues) for make in _MAKERS)
-} | {_entry(("binance", "bybit")).key: _entry(("binance", "bybit"))}
+_EVERYWHERE: Final = (
+    made for venues in (("binance",), ("bybit",)) for made in (make(venues) for make in _MAKERS)
+)
+# Bybit's stop travels with the entry; where it comes after, or not at all, is a matter of Binance.
+_HERE: Final = (
+    _entry_first(("binance",)),
+    _no_entry(("binance",)),
+    _entry(("binance", "bybit")),
+)
+SCENARIOS: Final[dict[str, CrashScenario]] = {made.key: made for made in (*_EVERYWHERE, *_HERE)}

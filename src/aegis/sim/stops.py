@@ -80,7 +80,8 @@ def stops_taken_away(evidence: Evidence) -> Iterator[str]:
         left = size_at(evidence, order.venue, order.symbol, order.ended_ns) * -order.side_sign
         if left <= 0 or (order.qty is not None and order.qty < left):
             continue
-        if not _by_a_person(evidence, order) and not _is_outdone(evidence, order, left):
+        excused = _by_a_person(evidence, order) or _was_lied_to(evidence, order, tag)
+        if not excused and not _is_outdone(evidence, order, left):
             yield (
                 f"{order.venue} {order.symbol} {order.client_id} at {order.trigger_price} was "
                 f"canceled at {format_ns(order.ended_ns)} beside {left} open, and none as tight "
@@ -92,6 +93,16 @@ def _by_a_person(evidence: Evidence, order: OrderSeen) -> bool:
     return any(
         strike.kind is Kind.STOP_REMOVED and strike.venue == order.venue
         and strike.ts_ns == order.ended_ns
+        for strike in evidence.log.strikes
+    )  # fmt: skip
+
+
+def _was_lied_to(evidence: Evidence, order: OrderSeen, tag: OrderTag) -> bool:
+    """Say whether the venue said yes to another stop of that position and kept none."""
+    return any(
+        strike.kind is Kind.STOPS_FORGOTTEN and strike.venue == order.venue
+        and (other := parse_client_order_id(strike.what)) is not None
+        and other.position_id == tag.position_id
         for strike in evidence.log.strikes
     )  # fmt: skip
 

@@ -346,3 +346,22 @@ def test_quantity_stop_that_fires_is_not_resized(make_exit_rig: MakeRig) -> None
 
     assert [moving] == rig.orders(Purpose.STOP_MOVING)
     assert [] == rig.of(CancelProtection)
+
+
+def test_an_acknowledged_cancel_ends_the_stop_also_without_its_message(
+    make_exit_rig: MakeRig,
+) -> None:
+    """R51: at a start no stream tells of it yet; it is canceled once and counts as cover no more."""
+    rig = protected(make_exit_rig, qty="0.5")
+    rig.resize("1", vwap="101")
+    rig.entry_done()
+    rig.accept(rig.orders(Purpose.STOP_MOVING)[0])
+    rig.wait(1000)
+    rig.resize("0.4")
+    rig.accept(rig.orders(Purpose.STOP_MOVING)[-1])
+    ((cancel, _),) = rig.of(CancelProtection)
+
+    rig.complete(cancel)
+    rig.wait(5000)
+
+    assert 1 == len(rig.of(CancelProtection))

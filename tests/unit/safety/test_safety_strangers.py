@@ -16,7 +16,13 @@ from aegis.model.account import (
     ReportSource,
     VenueSnapshot,
 )
-from aegis.model.events import ForeignOrderFound, OrderReported, RunStarted, SnapshotReported
+from aegis.model.events import (
+    EntriesResumed,
+    ForeignOrderFound,
+    OrderReported,
+    RunStarted,
+    SnapshotReported,
+)
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.order import OrderSide, OrderStatus, OrderType
 from aegis.safety.strangers import Strangers
@@ -164,3 +170,15 @@ def test_what_rests_at_start_is_looked_at_too(rig: Rig) -> None:
     rig.bus.publish(SnapshotReported(ts_event=1, ts_recv=1, snapshot=snapshot, reason="start"))
 
     assert len(rig.halts) == 1
+
+
+def test_after_a_resume_only_a_new_order_of_the_other_bot_halts_again(rig: Rig) -> None:
+    """R86: an operator answers for what rests, not for a second bot that goes on trading."""
+    rig.report("othe-1-1-EN1")
+    rig.bus.publish(EntriesResumed(ts_event=2, ts_recv=2, scope="all", reason="by an operator"))
+    rig.report("othe-1-1-EN1", OrderStatus.PARTIALLY_FILLED)
+    assert 1 == len(rig.halts)
+
+    rig.report("othe-1-2-EN1")
+
+    assert 2 == len(rig.halts)

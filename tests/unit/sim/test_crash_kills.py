@@ -92,7 +92,7 @@ def test_a_kill_is_named_by_its_mark() -> None:
 
 @pytest.mark.parametrize(
     ("named", "count"),
-    [("entry@bybit", 1), ("entry", 3), ("entry,stop", 5), ("@binance+bybit", 1), ("all", 29)],
+    [("entry@bybit", 1), ("entry", 3), ("entry,stop", 5), ("@binance+bybit", 1), ("all", 31)],
 )
 def test_scenarios_are_chosen_by_name_and_venue(named: str, count: int) -> None:
     """A name, a venue or both."""

@@ -420,9 +420,15 @@ def test_a_stop_may_go_when_a_better_one_rests_or_a_person_took_it(sound: Eviden
     )
     by_hand = attrs.evolve(taken_away(sound), log=Log(strikes=[strike]))
 
+    def forgotten(stop: str) -> Evidence:
+        told = attrs.evolve(strike, kind=Kind.STOPS_FORGOTTEN, what=stop, ts_ns=0)
+        return attrs.evolve(taken_away(sound), log=Log(strikes=[told]))
+
     assert "stop taken away" not in broken_laws(beside_a_stop(tighter)(sound))
     assert "stop taken away" in broken_laws(beside_a_stop(looser)(sound))
     assert "stop taken away" not in broken_laws(by_hand)
+    assert "stop taken away" not in broken_laws(forgotten("simu-1-1-SM2"))
+    assert "stop taken away" in broken_laws(forgotten("simu-1-2-SM2"))
 
 
 def test_a_close_is_needless_only_where_nothing_was_struck(sound: Evidence) -> None:

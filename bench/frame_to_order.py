@@ -247,6 +247,8 @@ async def _running_bot(
         timeframes=("5m",),
         failed_entry_cooldown_s=0.0,
         order_entry=BOTS[name],
+        # Timed is the way of one order; with a stop before it that would be the first of two.
+        stop_before_entry=False,
     )
     offload = ThreadOffload()
     store = open_journal(folder)

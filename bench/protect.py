@@ -175,6 +175,8 @@ async def _measured(
         failed_entry_cooldown_s=0.0,
         # The strategy itself has no say here.
         adx_min=100.0,
+        # Timed is the way from a fill to its stop; before an entry one would rest already.
+        stop_before_entry=False,
     )
     async with _running_bot(folder, config, urls, notes) as (bot, ports):
         desk = OnCommand(bot, notes)

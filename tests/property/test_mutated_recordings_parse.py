@@ -140,11 +140,11 @@ def damaged(text: str, damage: Damage) -> bytes:
     match damage.kind:
         case "cut":
             return raw[:at]
-        case "flip":
+        case "flip" if raw:
             return raw[:at] + bytes([raw[at] ^ (1 + damage.at % 255)]) + raw[at + 1 :]
         case "insert":
             return raw[:at] + b"[" * 3000 + raw[at:]
-        case "double":
+        case "double" | "flip":
             return raw + raw
         case _:
             return _poisoned(text, damage)

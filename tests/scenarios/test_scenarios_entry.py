@@ -204,3 +204,31 @@ def test_scenario_15_split_brain_duplicate_check(play: "Play", tmp_path: Path) -
     assert [OrderSide.BUY] == [o.spec.side for o in second.entries("bybit", "ETHUSDT")]
     assert [] == second.entries("binance", "ETHUSDT")
     assert [] == sound(second)
+
+
+@both_venues
+def test_an_entry_that_stalls_and_ends_unheard_is_still_followed_to_its_end(
+    play: "Play", tmp_path: Path, venue: VenueName
+) -> None:
+    """R34, R35: a fifth filled, the rest given up after 40 s without a word: the entry is done."""
+
+    async def scenario(world: "World") -> None:
+        await world.ready()
+        late = world.desk[venue].match_late([(0.01, "0.2")])
+        _ = world.signal(venue)
+        await world.until(lambda: world.stops(venue) and world.of(PositionOpened))
+        await asyncio.sleep(40)
+        mute = world.frames[venue].drop(*world.frames[venue].ACCOUNT)
+        world.desk[venue].drop(late)
+        await asyncio.sleep(5)
+        mute.end()
+        assert [] == world.of(EntryCompleted)
+        await world.until(lambda: world.of(EntryCompleted), within_s=70)
+        await asyncio.sleep(5)
+
+    world = play(tmp_path, scenario)
+
+    (entry,) = world.entries(venue)
+    assert entry.filled_qty == world.qty(venue) > 0
+    assert 1 == len(world.stops(venue))
+    assert [] == sound(world)

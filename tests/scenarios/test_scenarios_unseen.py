@@ -318,3 +318,31 @@ def test_a_venue_that_answers_nothing_is_asked_every_five_seconds_where_somethin
     told = [e.ts_event for e in world.of(VenueUnavailable) if e.venue is Venue(venue.upper())]
     assert len(told) > 5
     assert 1 == len(world.stops(venue))
+
+
+@both_venues
+def test_a_venue_that_refuses_a_start_is_not_given_up_where_something_is_open(
+    play: "Play", tmp_path: Path, venue: VenueName
+) -> None:
+    """R88: a key, or a clock, that is put right a minute later: what is open there is taken up."""
+    code, text = (-2015, "Invalid API-key.") if venue == "binance" else (10003, "API key invalid.")
+
+    async def before(world: "World") -> None:
+        await world.ready()
+        await world.open(venue)
+        world.crash()
+
+    async def after(world: "World") -> None:
+        refused = world.wire[venue].refuse(lambda _asked: True, code, text)
+        await asyncio.sleep(100)
+        assert [] == [e for e in world.of(VenueProtected) if e.venue is Venue(venue.upper())]
+        refused.end()
+        await come_back(world, venue)
+
+    first = play(tmp_path, before)
+    world = play(tmp_path, after, after=first)
+
+    assert world.qty(venue) == first.qty(venue) > 0
+    (opened,) = {e.position.position_id for e in world.of(PositionOpened)}
+    assert opened.startswith("test-1-")
+    assert [] == world.faults_of_code()

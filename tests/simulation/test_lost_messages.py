@@ -13,7 +13,7 @@ import pytest
 
 from aegis.core.clock import NS_PER_MS, NS_PER_S
 from aegis.core.transport import HttpRequest, HttpResponse
-from aegis.model.events import EntriesHalted, ProtectionFailed, ProtectionLost
+from aegis.model.events import EntriesHalted, EntryFailed, ProtectionFailed, ProtectionLost
 from aegis.twin.boot import Twin, VenueName
 from aegis.twin.face_api import StreamSession
 
@@ -102,25 +102,42 @@ def test_stops_that_vanish_without_a_word_are_found_by_the_steady_look(
     )
 
 
+def refuse_every_stop(twin: Twin) -> None:
+    """Let Binance take no conditional order."""
+    face = twin.faces["binance"]
+    answer = face.http
+
+    def refusing(request: HttpRequest) -> HttpResponse:
+        if request.method == "POST" and request.path == "/fapi/v1/algoOrder":
+            body = b'{"code":-1111,"msg":"Precision is over the maximum defined."}'
+            return HttpResponse(status=400, body=body)
+        return answer(request)
+
+    face.http = refusing  # type: ignore[method-assign]  # the venue's own fault
+
+
+def test_a_venue_that_refuses_every_stop_gets_no_position_at_all(
+    play: "Play", tmp_path: Path
+) -> None:
+    """Without a stop that rests no entry leaves (R35, R45)."""
+    settings = {"cooldown_bars": 0, "order_entry": "rest"}
+    played = play(tmp_path, hours=6, settings=settings, prepare=refuse_every_stop)
+
+    failed = [e for e in played.of(EntryFailed) if e.instrument_id.venue == "BINANCE"]
+    assert failed
+    assert all("its stop was refused -1111" in e.reason for e in failed)
+    assert [] == played.twin.engines["binance"].fills()
+
+
 def test_a_venue_that_refuses_every_stop_gets_no_third_position(
     play: "Play", tmp_path: Path
 ) -> None:
     """Each try costs fees and a naked moment: two on one day are enough (R35, R70)."""
-
-    def prepare(twin: Twin) -> None:
-        face = twin.faces["binance"]
-        answer = face.http
-
-        def refusing(request: HttpRequest) -> HttpResponse:
-            if request.method == "POST" and request.path == "/fapi/v1/algoOrder":
-                body = b'{"code":-1111,"msg":"Precision is over the maximum defined."}'
-                return HttpResponse(status=400, body=body)
-            return answer(request)
-
-        face.http = refusing  # type: ignore[method-assign]  # the venue's own fault
-
     played = play(
-        tmp_path, hours=12, settings={"cooldown_bars": 0, "order_entry": "rest"}, prepare=prepare
+        tmp_path,
+        hours=12,
+        settings={"cooldown_bars": 0, "order_entry": "rest", "stop_before_entry": False},
+        prepare=refuse_every_stop,
     )
 
     failures = [e for e in played.of(ProtectionFailed) if e.instrument_id.venue == "BINANCE"]

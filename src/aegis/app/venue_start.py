@@ -97,20 +97,23 @@ class VenueStart:
 
         """
         delay_s = RETRY_FIRST_S
+        is_open = bool(self._left_here)
         while True:
+            # Where something of ours is open its stop may be gone: it is asked for soon.
+            delay_s_max = RETRY_OPEN_MAX_S if is_open else RETRY_MAX_S
             try:
                 if await self._attempt():
                     return
             except VenueRefused as error:
                 self._unavailable(error)
-                if not self._is_unseen and self._gate is None:
+                if not is_open and self._gate is None:
                     raise
+                # Only a person mends that; and yet what is open there is not given up.
+                delay_s_max = RETRY_OPEN_MAX_S if self._is_unseen else RETRY_MAX_S
             except VenueError as error:
                 self._unavailable(error)
             await asyncio.sleep(delay_s * (1 - 0.2 * self._parts.rng.random()))
-            # Where something of ours is open, its stop may be gone: the first word is wanted at once.
-            is_open = self._is_unseen or bool(self._left_here)
-            delay_s = min(RETRY_OPEN_MAX_S if is_open else RETRY_MAX_S, delay_s * 2)
+            delay_s = min(delay_s_max, delay_s * 2)
 
     async def _attempt(self) -> bool:
         """Try once; return False when it failed and was told."""

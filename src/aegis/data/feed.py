@@ -71,6 +71,8 @@ class MarketFeed:
         self._quotes: ConflationSlots[InstrumentId, QuoteFrame] = ConflationSlots(_same_quote)
         self._marks: ConflationSlots[InstrumentId, MarkFrame] = ConflationSlots(_same_mark)
         self._last_prices: dict[InstrumentId, float] = {}
+        self._doubted: dict[InstrumentId, None] = {}
+        """Where the newest mark told is far from the one before: neither is known to hold."""
         self._prices: dict[InstrumentId, _Prices] = {}
         self._quotes_taken = 0
         self._marks_taken = 0
@@ -145,7 +147,7 @@ class MarketFeed:
                     instrument_id=instrument_id,
                     bid=prices.bid,
                     ask=prices.ask,
-                    mark=prices.mark,
+                    mark=None if instrument_id in self._doubted else prices.mark,
                     last=prices.last,
                     merged=merged,
                 )
@@ -188,9 +190,12 @@ class MarketFeed:
     def _pump_mark(self, frame: MarkFrame) -> None:
         reason = self._firewall.check_mark(frame)
         if reason is not None:
+            if reason is Reason.JUMPED and frame.instrument_id is not None:
+                self._doubted[frame.instrument_id] = None
             self._reject(frame, MARK, reason)
             return
         instrument_id = frame.instrument_id
+        self._doubted.pop(instrument_id, None)
         if frame.last is not None:
             self._last_prices[instrument_id] = frame.last
         elif instrument_id in self._last_prices:

@@ -308,7 +308,11 @@ class ExitActor:
     def on_market_tick(self, event: MarketTick) -> None:
         """Take the newest mark price of an open position."""
         guarded = self._guarded.get(event.instrument_id)
-        if guarded is not None and event.mark is not None and not guarded.ended:
+        if guarded is None or guarded.ended:
+            return
+        if event.mark is None:
+            self._mover.on_mark_unknown(guarded)
+        else:
             self._mover.on_mark(guarded, event.mark)
 
     def on_position_reported(self, event: PositionReported) -> None:

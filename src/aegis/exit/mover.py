@@ -57,6 +57,11 @@ class Mover:
         ):
             self._look_again(guarded)
 
+    def on_mark_unknown(self, guarded: Guarded) -> None:
+        """Nobody knows the mark price now: nothing is done on the last one known."""
+        guarded.mark_px = None
+        self._watchdogs.watch_price(guarded)
+
     def _may_move(self, guarded: Guarded) -> bool:
         position = guarded.position
         return (

@@ -32,6 +32,9 @@ LATE_MAX_S: Final = 2.0
 """The plan delays no frame longer."""
 START_S_MAX: Final = 60
 """So long may a process take from its start to its first look at a venue."""
+LOOKS: Final = ("positions", "orders", "balance")
+LOOK_AGAIN_MAX_S: Final = 10.0
+"""A look whose questions fail is taken again at this pace (docs/protection.md)."""
 BEFORE_S: Final = 20.0
 """Strikes so long before a span still shape it: an entry's answer, a queue that waits."""
 
@@ -186,9 +189,11 @@ def _detect(evidence: Evidence, venue: str, span: Window, around: Window, lost: 
         detect += config.order_timeout_s + FIRST_ASK_S + FILLS_ASKED_AFTER_S
     detect += LATE_MAX_S if evidence.struck(venue, LATE, around) else 0.0
     wide = (span[0] - round(_look_s(config) * NS_PER_S), span[1])
-    if evidence.struck(venue, UNTOLD, wide):
-        detect += _look_s(config)
-    detect += _lies(evidence, venue, wide) * config.reconcile_interval_s
+    untold = bool(evidence.struck(venue, UNTOLD, wide))
+    lies = _lies(evidence, venue, wide)
+    detect += _look_s(config) if untold else 0.0
+    detect += lies * config.reconcile_interval_s
+    detect += _looks_fail_s(evidence, venue, span) if untold or lies else 0.0
     if evidence.struck(venue, CUT, wide) or evidence.windows(venue):
         down = [*evidence.windows(venue), *starts_of(evidence, venue)]
         near = (span[0] - round(RECONNECT_MAX_S * NS_PER_S), span[1])
@@ -210,6 +215,16 @@ def _detect(evidence: Evidence, venue: str, span: Window, around: Window, lost: 
 def _look_s(config: AegisConfig) -> float:
     """Return how long something may stay untold: the steady look, or silence that is proven."""
     return config.reconcile_interval_s + SILENCE_FOUND_S
+
+
+def _looks_fail_s(evidence: Evidence, venue: str, span: Window) -> float:
+    """Return until when the questions of a look failed, from the span's beginning on."""
+    failed = [
+        strike.ts_ns
+        for strike in evidence.struck(venue, LOST, span)
+        if any(asked in strike.what for asked in LOOKS)
+    ]
+    return (max(failed) - span[0]) / NS_PER_S + LOOK_AGAIN_MAX_S if failed else 0.0
 
 
 def _lies(evidence: Evidence, venue: str, window: Window) -> int:

@@ -345,6 +345,11 @@ class TradeActor:
         order = self.book.orders.get(request.client_order_id)
         return order is None or order.status.is_working or order.status.is_terminal
 
+    def is_ended(self, request: OrderRequest) -> bool:
+        """Say whether *request* is of an order that ended, or of a position that did."""
+        order = self.book.orders.get(request.client_order_id)
+        return order is None or order.status.is_terminal
+
     def on_fill_reported(self, event: FillReported) -> None:
         """Count the fill."""
         self._publish(self.book.on_fill(event.fill, self._clock.now_ns()))

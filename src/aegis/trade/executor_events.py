@@ -28,5 +28,8 @@ class ExecutorEvents(Protocol):
     def is_known(self, request: OrderRequest) -> bool:
         """Say whether the venue's word about *request* came by another way meanwhile."""
 
+    def is_ended(self, request: OrderRequest) -> bool:
+        """Say whether the end of *request* is known."""
+
     def on_snapshot(self, snapshot: VenueSnapshot, reason: str) -> None:
         """Hear a snapshot that was asked for."""

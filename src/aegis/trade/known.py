@@ -27,8 +27,10 @@ class Known:
             self.instruments[instrument.instrument_id] = instrument
 
     def on_mark(self, instrument: InstrumentId, mark: float | None) -> None:
-        """Keep the newest mark price; what is no price stays unknown."""
-        if mark is not None and math.isfinite(mark) and mark > 0:
+        """Keep the newest mark price; None: it is not known now."""
+        if mark is None:
+            self._marks.pop(instrument, None)
+        elif math.isfinite(mark) and mark > 0:
             self._marks[instrument] = mark
 
     def on_position(self, report: PositionReport) -> None:

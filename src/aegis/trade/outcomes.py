@@ -6,6 +6,7 @@ sending again (R30), and market orders the venue holds as working, until they en
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import chain, repeat
 from typing import Final
 
 from aegis.core.errors import VenueError
@@ -23,6 +24,8 @@ PROTECT_ASKS_MAX: Final = 8
 """So many failed asks, about 10 s, and exit may send another reduce-only order: it cannot flip."""
 FOLLOW_DELAYS_S: Final = (2.0, 2.0, 4.0, 8.0, 14.0)
 """A market order that the venue holds as working is asked for, in case its end was lost (R32)."""
+FOLLOW_STEADY_S: Final = 60.0
+"""And then so often, for as long as it takes: its end may come late and unheard."""
 
 
 class Outcomes:
@@ -111,9 +114,11 @@ class Outcomes:
                 return
 
     async def _follow(self, request: OrderRequest) -> None:
-        """Ask for a market order until the venue says it ended: nothing of ours may rest."""
-        for delay_s in FOLLOW_DELAYS_S:
+        """Ask for a market order until it is known to have ended: nothing of ours may rest."""
+        for delay_s in chain(FOLLOW_DELAYS_S, repeat(FOLLOW_STEADY_S)):
             await asyncio.sleep(delay_s)
+            if self._events.is_ended(request):
+                return
             try:
                 report = await self._gateway.query(
                     request.instrument_id, request.client_order_id, conditional=False

@@ -268,15 +268,15 @@ class ExitRig:
             case EnterPosition() | ClosePosition():
                 raise AssertionError(f"{intent.intent_id} is no protection")
 
-    def mark(self, price: str) -> None:
-        """Publish a mark price, do what follows, and let a millisecond pass."""
+    def mark(self, price: str | None) -> None:
+        """Publish a mark price, None: not known; do what follows, and let a millisecond pass."""
         self.publish(
             MarketTick(
                 **self.at,
                 instrument_id=self.instrument,
                 bid=None,
                 ask=None,
-                mark=float(price),
+                mark=None if price is None else float(price),
                 last=None,
                 merged=0,
             )

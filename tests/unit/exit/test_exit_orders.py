@@ -351,7 +351,7 @@ def test_quantity_stop_that_fires_is_not_resized(make_exit_rig: MakeRig) -> None
 def test_an_acknowledged_cancel_ends_the_stop_also_without_its_message(
     make_exit_rig: MakeRig,
 ) -> None:
-    """R51: at a start no stream tells of it yet; it is canceled once and counts as cover no more."""
+    """R51: at a start no stream tells of it yet: it is canceled once and covers no more."""
     rig = protected(make_exit_rig, qty="0.5")
     rig.resize("1", vwap="101")
     rig.entry_done()

@@ -55,6 +55,18 @@ def test_price_beyond_the_stop_without_a_trigger_is_asked_about_then_closed(
     assert command.request.reduce_only
 
 
+def test_a_price_that_is_not_known_any_more_closes_nothing(make_exit_rig: MakeRig) -> None:
+    """While the newest mark is doubted the one before says nothing: no close by an old price."""
+    rig = covered(make_exit_rig)
+    rig.mark("97.8")
+    rig.wait(4900)
+    rig.mark(None)
+    rig.wait(20_000)
+
+    assert [] == rig.told(SnapshotWanted)
+    assert [] == rig.of(ClosePosition)
+
+
 @pytest.mark.parametrize("mark", ["98", "97.9"])
 def test_price_at_the_stop_is_not_beyond_it(make_exit_rig: MakeRig, mark: str) -> None:
     """A mark told rounded to the stop's tick may not have reached it: no close by guess."""

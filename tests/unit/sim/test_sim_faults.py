@@ -14,6 +14,8 @@ from aegis.model.events import (
     EntriesResumed,
     PositionClosed,
     PositionOpened,
+    VenueProtected,
+    VenueUnavailable,
 )
 from aegis.sim.bounds import bound_of
 from aegis.sim.checkers import check
@@ -146,8 +148,11 @@ BYBIT: dict[Kind, dict[str, Any]] = {
 }
 """Those that Bybit's face, texts or ways give another shape."""
 CASES = [*(("binance", kind) for kind in Kind), *(("bybit", kind) for kind in BYBIT)]
-LOOKED_AFTER = Fault(kind=Kind.STREAM_CUT, at_s=61.0, venue="binance", target="/private")
-"""Lets the bot ask for everything while its orders are new."""
+LOOKED_AFTER = {
+    "binance": Fault(kind=Kind.STREAM_CUT, at_s=61.0, venue="binance", target="/private"),
+    "bybit": Fault(kind=Kind.ANSWER_LOST, at_s=BEGIN_S, for_s=60.0, venue="bybit", target="entry"),
+}
+"""Let the bot ask for its orders while they are new."""
 
 
 def case_fault(venue: str, kind: Kind) -> Fault:
@@ -165,7 +170,7 @@ def case_fault(venue: str, kind: Kind) -> Fault:
 def test_every_kind_strikes_and_is_logged(venue: str, kind: Kind, tmp_path: Path) -> None:
     """Its strike is in the log, at its time, on its venue; only a crash ends a process."""
     fault = case_fault(venue, kind)
-    looking = (LOOKED_AFTER,) if kind is Kind.ORDERS_UNSEEN and venue == "binance" else ()
+    looking = (LOOKED_AFTER[venue],) if kind is Kind.ORDERS_UNSEEN else ()
     evidence = played(plan_of(fault, *looking, venue=venue), tmp_path)
 
     struck = [strike for strike in evidence.log.strikes if strike.kind is kind]
@@ -220,14 +225,17 @@ def test_a_second_instance_halts_entries_until_it_is_stopped(tmp_path: Path) -> 
     assert halted.ts_recv < resumed[0].ts_recv
 
 
-def test_a_start_with_a_wrong_clock_is_refused_until_it_is_right(tmp_path: Path) -> None:
-    """No venue is traded 8 s off; the position keeps its native stops till a start succeeds."""
+def test_a_start_with_a_wrong_clock_goes_on_trying_until_it_is_right(tmp_path: Path) -> None:
+    """No venue is traded 8 s off; the position keeps its native stops and is taken up then."""
     off = Fault(kind=Kind.CLOCK_STEP, at_s=61.0, for_s=120.0, seconds=-8.0)
     crash = Fault(kind=Kind.CRASH, at_s=62.0, seconds=2.0)
     evidence = played(plan_of(off, crash), tmp_path)
 
     assert [0] == list(evidence.codes)
-    assert 3 == len(evidence.log.dead)
+    assert 1 == len(evidence.log.dead)
+    refused = [e for e in evidence.events(VenueUnavailable) if "clock" in e.error]
+    assert refused
+    assert [e for e in evidence.events(VenueProtected) if e.ts_recv > refused[-1].ts_recv]
     assert () == check(evidence)
 
 

@@ -12,7 +12,8 @@ class MarketTick(Event):
     """
     Newest quote, mark and last of one instrument; older values of this drain were merged.
 
-    Prices are floats, quote per base; None while never told. *merged* counts merged frames.
+    Prices are floats, quote per base; None while never told, and a mark also while what was told
+    last is doubted. *merged* counts merged frames.
     """
 
     instrument_id: InstrumentId

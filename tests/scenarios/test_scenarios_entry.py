@@ -232,3 +232,28 @@ def test_an_entry_that_stalls_and_ends_unheard_is_still_followed_to_its_end(
     assert entry.filled_qty == world.qty(venue) > 0
     assert 1 == len(world.stops(venue))
     assert [] == sound(world)
+
+
+def test_an_entry_told_as_working_whose_fill_is_lost_is_asked_for(
+    play: "Play", tmp_path: Path
+) -> None:
+    """R30, R32: no answer, NEW told by the stream, the fill lost: found within 3 s (seed 170)."""
+
+    async def scenario(world: "World") -> None:
+        await world.ready()
+        marks = (b'"FILLED"', b'"ACCOUNT_UPDATE"', b'"TRADE_LITE"')
+        lost = world.frames["binance"].drop_if(lambda frame: any(m in frame for m in marks))
+        rule = world.wire["binance"].spoil_answer("entry", "502")
+        _ = world.signal("binance")
+        await world.until(lambda: rule.hits)
+        await asyncio.sleep(1)
+        lost.end()
+        await world.until(lambda: world.of(PositionOpened), within_s=5)
+        await asyncio.sleep(5)
+
+    settings = {"stop_before_entry": False, "reconcile_interval_s": 300.0}
+    world = play(tmp_path, scenario, venues=("binance",), settings=settings)
+
+    assert world.stops("binance")
+    assert world.gap_ms("binance") < 3_500
+    assert [] == sound(world)

@@ -194,3 +194,52 @@ def test_an_entry_that_fills_late_keeps_its_stop(play: "Play", tmp_path: Path) -
 
     assert 0 == world.gap_ms("binance")
     assert world.stops("binance")
+
+
+def test_a_stop_that_ended_before_its_answer_came_lets_no_entry_leave(
+    play: "Play", tmp_path: Path
+) -> None:
+    """Decisions: what the stream told meanwhile counts, not the late answer that it rests."""
+
+    async def scenario(world: "World") -> None:
+        await world.ready()
+        _ = world.wire["binance"].slow("stop", 1.8, times=1)
+        _ = world.signal("binance")
+        await world.until(lambda: resting(world))
+        world.engine("binance").cancel(world.engine("binance").open_orders("BTCUSDT")[0])
+        await world.until(lambda: world.of(EntryFailed), within_s=10)
+        await asyncio.sleep(5)
+
+    world = play(tmp_path, scenario, venues=ONLY_BINANCE, settings={"order_entry": "rest"})
+
+    assert [] == world.entries("binance")
+    assert "its stop has ended" in world.of(EntryFailed)[0].reason
+
+
+def test_a_restart_leaves_the_stop_of_an_entry_that_may_still_fill(
+    play: "Play", tmp_path: Path
+) -> None:
+    """R49, R62: the entry of the run before is accepted and fills 15 s later: never a gap."""
+
+    async def die(world: "World") -> None:
+        await world.ready()
+        _ = world.desk["binance"].match_late([(15.0, "1")])
+        _ = world.signal("binance")
+        await world.until(lambda: world.entries("binance"), every_s=0.001)
+        world.crash()
+
+    async def back(world: "World") -> None:
+        await world.ready()
+        (entry,) = world.entries("binance")
+        await asyncio.sleep(8)
+        assert 1 == len(resting(world))
+        world.desk["binance"]._match(entry, Decimal(1))
+        await world.until(lambda: world.stops("binance") and world.targets("binance"))
+        await asyncio.sleep(5)
+
+    dead = play(tmp_path, die, venues=ONLY_BINANCE)
+    again = play(tmp_path, back, venues=ONLY_BINANCE, after=dead)
+
+    assert again.qty("binance") > 0
+    assert 0 == again.gap_ms("binance")
+    assert 1 == len(again.stops("binance"))

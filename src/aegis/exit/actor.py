@@ -214,7 +214,8 @@ class ExitActor:
         self._orphans.installation = installation_of(position.position_id)
         self._orphans.on_opened(key)
         guarded.entry_done |= position.restored and not event.entry_under_way
-        guarded.reserve_attempts(event.attempts)
+        if position.restored:
+            guarded.reserve_attempts(event.attempts)
         if not self._is_unseen(guarded) and not self._unseen.holds(guarded):
             self._watchdogs.on_naked(guarded)
         self._evaluate(guarded)
@@ -250,6 +251,9 @@ class ExitActor:
         if guarded is not None:
             guarded.position = event.position
             self._evaluate(guarded)
+        elif event.position.qty == 0:
+            # Found late: fills say flat by now, and not lists alone.
+            self._orphans.on_accounted(event.position.instrument_id)
 
     def on_order_submitted(self, event: OrderSubmitted) -> None:
         """The stop that rests before an entry waits for it."""
@@ -280,7 +284,9 @@ class ExitActor:
             del self._guarded[instrument]
         self._wishes.forget(instrument)
         self._resting.forget_position(instrument)
-        self._orphans.on_closed(instrument, filled=event.position.qty == 0)
+        self._orphans.on_closed(
+            instrument, event.position.position_id, filled=event.position.qty == 0
+        )
         self._start.on_ended(instrument)
         self._check_started(instrument.venue)
 

@@ -108,9 +108,15 @@ class Guarded:
         return self.attempts[purpose]
 
     def reserve_attempts(self, used: Iterable[tuple[str, int]]) -> None:
-        """Number on after an earlier run; some of its newest numbers may not be on record."""
-        for purpose, attempt in used:
-            self.attempts[Purpose[purpose]] = attempt + ATTEMPTS_RESERVED
+        """
+        Number on after an earlier run, whose newest orders may not be on record.
+
+        Of those no purpose need have been used before: an id that is used again would make the
+        end of one order the end of another.
+        """
+        last = {Purpose[purpose]: attempt for purpose, attempt in used}
+        for purpose in Purpose:
+            self.attempts[purpose] = last.get(purpose, 0) + ATTEMPTS_RESERVED
 
     def stop_cause(self, purpose: Purpose | None, price: Decimal | None) -> CloseCause:
         """Return what a close at a stop is called: by its id, else by its trigger (R79)."""

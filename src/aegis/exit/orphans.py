@@ -16,10 +16,15 @@ from aegis.exit.voice import ExitVoice
 from aegis.model.events import IntentCompleted, ProtectionMismatchKind
 from aegis.model.instrument import InstrumentId, Venue
 from aegis.model.intent import CancelProtection
+from aegis.model.order import Purpose
 from aegis.model.order_id import parse_client_order_id
 
 ORPHAN_PATIENCE_S: Final = 1.0
 ORPHAN_RETRY_MAX_S: Final = 30.0
+LOOK_AFTER_END_S: Final = 60.0
+ENTRY_MAY_LIVE_S: Final = 30.0
+"""So long a stop that rests before an entry of an earlier run waits for it: it may still fill."""
+OVER_KEPT: Final = 1_000
 LISTS_ALONE_S: Final = 600.0
 """So long lists alone must have said flat of a position of which no fill and no stream told an end:
 lists that lag or are empty by a fault would have its living stop canceled (R62)."""
@@ -49,6 +54,9 @@ class Orphans:
         self.installation = ""
         self._open: dict[InstrumentId, None] = {}
         self._entering: dict[InstrumentId, str] = {}
+        self._over: dict[str, None] = {}
+        self._found_s: dict[str, float] = {}
+        """Stops from before an entry of which nobody told, and since when: loop s."""
         self._flat: dict[InstrumentId, _Flat] = {}
         self._timers: dict[InstrumentId, asyncio.TimerHandle] = {}
         self._delay_s: dict[InstrumentId, float] = {}
@@ -69,10 +77,16 @@ class Orphans:
 
     def on_entry_failed(self, instrument: InstrumentId, position_id: str) -> None:
         """No position came of the entry: its stop is left over."""
+        self._end(position_id)
         if self._entering.get(instrument) == position_id:
             del self._entering[instrument]
             self._flat.setdefault(instrument, _Flat()).closed = True
             self.look(instrument)
+
+    def _end(self, position_id: str) -> None:
+        self._over[position_id] = None
+        if len(self._over) > OVER_KEPT:
+            del self._over[next(iter(self._over))]
 
     def on_opened(self, instrument: InstrumentId) -> None:
         """A position is open: what rests there protects it."""
@@ -84,14 +98,27 @@ class Orphans:
         if timer is not None:
             timer.cancel()
 
-    def on_closed(self, instrument: InstrumentId, *, filled: bool) -> None:
+    def on_closed(self, instrument: InstrumentId, position_id: str, *, filled: bool) -> None:
         """Our book says flat: because fills do (*filled*), or because lists show nothing."""
         self._open.pop(instrument, None)
+        self._end(position_id)
         flat = self._flat.setdefault(instrument, _Flat())
         flat.closed = True
         if not filled:
             flat.doubted_until_s = asyncio.get_running_loop().time() + LISTS_ALONE_S
         self.look(instrument)
+        # A list that was empty by a fault may have hidden what is left: one more look is cheap.
+        _ = asyncio.get_running_loop().call_later(LOOK_AFTER_END_S, self._look_after, instrument)
+
+    def _look_after(self, instrument: InstrumentId) -> None:
+        if instrument not in self._open:
+            self._voice.want_snapshot(instrument.venue, f"is anything left of {instrument}?")
+
+    def on_accounted(self, instrument: InstrumentId) -> None:
+        """The fills that ended the last position there are known."""
+        said = self._flat.get(instrument)
+        if said is not None and instrument not in self._open:
+            said.doubted_until_s = 0.0
 
     def on_reported(self, instrument: InstrumentId, *, flat: bool) -> None:
         """Take one word of the venue about one instrument."""
@@ -139,7 +166,8 @@ class Orphans:
             )
         elif said.reported or asyncio.get_running_loop().time() >= said.doubted_until_s:
             for key in left:
-                self._cancel(instrument, key)
+                if not self._may_have_entry(key):
+                    self._cancel(instrument, key)
         before = self._delay_s.get(instrument, ORPHAN_PATIENCE_S)
         self._delay_s[instrument] = min(2 * before, ORPHAN_RETRY_MAX_S)
         self.look(instrument)
@@ -150,6 +178,14 @@ class Orphans:
         left = self._resting.left_by(instrument, self.installation)
         waiting = self._entering.get(instrument)
         return [key for key in left if _position_of(key) != waiting]
+
+    def _may_have_entry(self, key: str) -> bool:
+        """Say whether *key* is a stop of an entry that an earlier run may have sent."""
+        tag = parse_client_order_id(key)
+        if tag is None or tag.purpose is not Purpose.STOP_ENTRY or tag.position_id in self._over:
+            return False
+        now_s = asyncio.get_running_loop().time()
+        return now_s - self._found_s.setdefault(key, now_s) < ENTRY_MAY_LIVE_S
 
     def _cancel(self, instrument: InstrumentId, key: str) -> None:
         tag = parse_client_order_id(key)

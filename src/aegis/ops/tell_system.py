@@ -74,6 +74,8 @@ def _connected(event: VenueConnected, memory: Memory) -> Line:
     how = (
         "stop and target travel with the entry"
         if event.capabilities.attached_protection
+        else "a stop rests before each entry (stop_before_entry), a target follows the first fill"
+        if event.capabilities.stop_rests_before_entry
         else "stop and target are placed at the first fill"
     )
     return Line(

@@ -32,6 +32,8 @@ LATE_MAX_S: Final = 2.0
 """The plan delays no frame longer."""
 START_S_MAX: Final = 60
 """So long may a process take from its start to its first look at a venue."""
+UNHEARD_CLOSE_S: Final = 10.0
+"""So long nothing is heard of a close before the next one leaves (docs/protection.md)."""
 LOOKS: Final = ("positions", "orders", "balance")
 LOOK_AGAIN_MAX_S: Final = 10.0
 """A look whose questions fail is taken again at this pace (docs/protection.md)."""
@@ -169,6 +171,8 @@ def bound_of(evidence: Evidence, venue: str, span: Window) -> Bound:
     closes = sum(answer + _retry_s(n) for n in range(min(lost, 8)))
     closes += sum(_retry_s(n) for n in range(min(unsent, 8)))
     closes += sum(_retry_s(n) for n in range(THIN_CLOSES)) if thin else 0.0
+    unheard = sum("close" in each.what for each in evidence.struck(venue, LOST | UNSENT, span))
+    closes += max(0, unheard - 8) * (UNHEARD_CLOSE_S + RETRY_MAX_S)
     return Bound(
         detect=_detect(evidence, venue, span, around, lost),
         hard=config.protection_hard_ms / 1000,

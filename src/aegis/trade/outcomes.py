@@ -62,7 +62,10 @@ class Outcomes:
         if not ok:
             outcome = f"{outcome}, {report.status.value} {report.reject_message}".rstrip()
         self._events.on_completed(intent, ok=ok, outcome=outcome, refusal="")
-        if not report.status.is_terminal and not request.order_type.is_conditional:
+        self._follow_to_its_end(request)
+
+    def _follow_to_its_end(self, request: OrderRequest) -> None:
+        if not request.order_type.is_conditional and not self._events.is_ended(request):
             self._start(f"follow {request.client_order_id}", partial(self._follow, request))
 
     async def resolve(
@@ -88,6 +91,8 @@ class Outcomes:
                 self._events.on_completed(
                     intent, ok=True, outcome=f"{why}; the stream told of it", refusal=""
                 )
+                # It told that it works, perhaps: its fill may still be lost.
+                self._follow_to_its_end(request)
                 return
             try:
                 report = await self._gateway.query(

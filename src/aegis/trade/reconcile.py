@@ -77,7 +77,11 @@ def reconcile(
     """
     facts: list[Fact] = []
     for instrument, report in reports.items():
-        if report.qty_signed != 0 and not book.is_busy(instrument):
+        if report.qty_signed == 0 or book.is_busy(instrument):
+            continue
+        if report.ts_event <= book.ended_ns.get(instrument, 0):
+            facts.append(_overtaken(report))
+        else:
             facts += _found(book, report, now_ns)
     busy = dict.fromkeys((*book.positions, *book.entries))
     for instrument in [i for i in busy if i.venue is venue]:
@@ -144,7 +148,7 @@ def _differ(
     if position is not None and (theirs != ours or position.qty == 0):
         if position.qty != 0:
             # What closed the rest is not known; its fills may still be found.
-            book.shorts.keep(position, now_ns)
+            book.shorts.keep(position, book.began_ns.get(instrument, 0), now_ns)
             facts.append(book.end(position, CloseCause.EXTERNAL))
         else:
             _, cause = book.last_exit.get(instrument, (0, CloseCause.EXTERNAL))
@@ -200,6 +204,17 @@ def _compare_price(
             again_s=None,
         )
     ]
+
+
+def _overtaken(report: PositionReport) -> Fact:
+    """Doubt a position as it was before the fill that ended it: the fill overtook the answer."""
+    return Mismatch(
+        instrument_id=report.instrument_id,
+        kind=MismatchKind.UNTRACKED,
+        ours=ZERO,
+        theirs=report.qty_signed,
+        action="older than the fill that closed it: asking once more",
+    )
 
 
 def _found(book: "Book", report: PositionReport, now_ns: int) -> list[Fact]:

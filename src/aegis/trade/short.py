@@ -16,9 +16,10 @@ from aegis.model.position import Position
 
 @attrs.define(slots=True)
 class _Short:
-    """*ended_ns*: until then (ns UTC) its fills happened."""
+    """From *began_ns* to *ended_ns* (ns UTC) its fills happened."""
 
     position: Position
+    began_ns: int
     ended_ns: int
 
 
@@ -28,16 +29,18 @@ class Shorts:
 
     _kept: dict[str, _Short] = attrs.field(factory=dict)
 
-    def keep(self, position: Position, ended_ns: int) -> None:
-        """Wait for the rest of *position*, which ended at *ended_ns* (ns UTC)."""
-        self._kept[position.position_id] = _Short(position, ended_ns)
+    def keep(self, position: Position, began_ns: int, ended_ns: int) -> None:
+        """Wait for the rest of *position*, open from *began_ns* to *ended_ns* (ns UTC)."""
+        self._kept[position.position_id] = _Short(position, began_ns, ended_ns)
 
     def owner_of(self, fill: Fill) -> Position | None:
         """Return whose *fill* is, when it is a late one; None where nothing ended short."""
         tag = parse_client_order_id(fill.client_order_id)
         for one in self._kept.values():
             position = one.position
-            if position.instrument_id != fill.instrument_id or fill.ts_event > one.ended_ns:
+            if position.instrument_id != fill.instrument_id:
+                continue
+            if not one.began_ns <= fill.ts_event <= one.ended_ns:
                 continue
             if tag is not None and tag.position_id != position.position_id:
                 continue

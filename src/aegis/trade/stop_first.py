@@ -77,4 +77,5 @@ class StopFirst:
         self._events.on_answer(report)
         if not report.status.is_working:
             return f"its stop is {report.status.value} {report.reject_message}".rstrip()
-        return ""
+        # The answer may be late, and the stream have told of the stop's end meanwhile.
+        return "its stop has ended before the entry left" if self._events.is_ended(stop) else ""

@@ -99,13 +99,15 @@ def report(status: OrderStatus, filled: str = "0") -> OrderReport:
     )
 
 
-def held(qty: str, px: str | None = "100", mark: str | None = None) -> dict[InstrumentId, Any]:
+def held(
+    qty: str, px: str | None = "100", mark: str | None = None, at_ns: int = 1
+) -> dict[InstrumentId, Any]:
     """Return a snapshot's row."""
     row = PositionReport(
         instrument_id=BTC,
         qty_signed=Decimal(qty),
         entry_px_avg=None if px is None else Decimal(px),
-        ts_event=1,
+        ts_event=at_ns,
         mark_price=None if mark is None else Decimal(mark),
     )
     return {BTC: row}
@@ -466,10 +468,23 @@ def test_orders_of_closed_positions_are_forgotten_at_the_next_end() -> None:
     book = open_book()
     book.on_fill(out("s", "2"), 9)
     assert ENTRY_ID in book.orders
-    book.reconcile(Venue.BINANCE, held("1"), 10)
+    book.reconcile(Venue.BINANCE, held("1", at_ns=10), 10)
     book.on_fill(out("t", "1", ts_event=11), 11)
 
     assert {} == book.orders
+
+
+def test_a_row_older_than_the_fill_that_closed_it_is_no_position() -> None:
+    """R88: the fill overtook the list; nothing is adopted, and the venue is asked once more."""
+    book = open_book()
+    book.on_fill(out("s", "2", ts_event=9), 9)
+
+    (doubt,) = book.reconcile(Venue.BINANCE, held("2", at_ns=9), 10)
+    assert isinstance(doubt, Mismatch)
+    assert doubt.again_s is not None
+    assert [] == list(book.positions)
+    found = book.reconcile(Venue.BINANCE, held("2", at_ns=10), 11)
+    assert [Mismatch, Opened] == kinds(found)
 
 
 @pytest.mark.parametrize("row", [{}, held("1"), held("3")], ids=["flat", "less", "more"])

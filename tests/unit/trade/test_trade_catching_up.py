@@ -232,7 +232,7 @@ def test_fills_of_an_end_without_them_are_looked_for_some_minutes() -> None:
     async def scene(room: Room) -> None:
         position = room.open_position()
         del room.book.positions[BTC]
-        room.book.shorts.keep(position, START)
+        room.book.shorts.keep(position, 0, START)
         room.catching_up.want(Venue.BINANCE)
         await asyncio.sleep(SHORT_KEPT_NS / NS_PER_S + 60)
         assert not room.book.shorts.is_waiting(Venue.BINANCE)

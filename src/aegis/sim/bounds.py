@@ -197,7 +197,8 @@ def _detect(evidence: Evidence, venue: str, span: Window, around: Window, lost: 
     lies = _lies(evidence, venue, wide)
     detect += _look_s(config) if untold else 0.0
     detect += lies * config.reconcile_interval_s
-    detect += _looks_fail_s(evidence, venue, span) if untold or lies else 0.0
+    unheard = evidence.struck(venue, CUT | HALF_OPEN | REFUSED_STREAM, wide)
+    detect += _looks_fail_s(evidence, venue, span) if untold or lies or unheard else 0.0
     if evidence.struck(venue, CUT, wide) or evidence.windows(venue):
         down = [*evidence.windows(venue), *starts_of(evidence, venue)]
         near = (span[0] - round(RECONNECT_MAX_S * NS_PER_S), span[1])

@@ -142,12 +142,24 @@ def misfitting_stops(evidence: Evidence) -> Iterator[str]:
                 continue
             window = (begin_ns - BEFORE_NS, end_ns)
             struck = _is_struck(evidence, order.venue, window)
-            if end_ns - begin_ns > (FITS_WITHIN_STRUCK_NS if struck else FITS_WITHIN_NS):
+            allowed_ns = FITS_WITHIN_STRUCK_NS if struck else FITS_WITHIN_NS
+            allowed_ns += _cancels_fail_ns(evidence, order.venue, begin_ns, end_ns)
+            if end_ns - begin_ns > allowed_ns:
                 yield (
                     f"{order.venue} {order.symbol} {order.client_id} of {order.qty} rested "
                     f"{(end_ns - begin_ns) / NS_PER_S:.0f} s beside {open_qty} open from "
                     f"{format_ns(begin_ns)}"
                 )
+
+
+def _cancels_fail_ns(evidence: Evidence, venue: str, begin_ns: int, end_ns: int) -> int:
+    """Return for how long after *begin_ns* requests to cancel were struck: nothing can go then."""
+    struck = [
+        strike.ts_ns - begin_ns
+        for strike in evidence.log.strikes
+        if strike.venue == venue and "cancel" in strike.what and begin_ns <= strike.ts_ns <= end_ns
+    ]
+    return max(struck, default=0)
 
 
 def denied_exits(evidence: Evidence) -> Iterator[str]:

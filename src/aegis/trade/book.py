@@ -52,8 +52,8 @@ class Book:
     entries: dict[InstrumentId, Entry] = attrs.field(factory=dict)
     early: dict[InstrumentId, list[Fill]] = attrs.field(factory=dict)
     last_exit: dict[InstrumentId, tuple[int, CloseCause]] = attrs.field(factory=dict)
-    ended_ns: dict[InstrumentId, int] = attrs.field(factory=dict)
-    """When (ns UTC, venue time) the fill happened that ended the last position there."""
+    ended: dict[InstrumentId, tuple[int, PositionSide]] = attrs.field(factory=dict)
+    """When (ns UTC, venue time) a fill ended the last position there, and its side."""
     """Time (ns UTC, the venue's) and cause of the newest closing fill: one found late is not it."""
     votes: dict[InstrumentId, Vote] = attrs.field(factory=dict)
     price_told: dict[str, None] = attrs.field(factory=dict)
@@ -393,7 +393,8 @@ class Book:
         instrument = position.instrument_id
         del self.positions[instrument]
         self.began_ns.pop(instrument, None)
-        self.ended_ns[instrument], _ = self.last_exit.pop(instrument, (0, cause))
+        ended_ns, _ = self.last_exit.pop(instrument, (0, cause))
+        self.ended[instrument] = (ended_ns, position.side)
         self.stop_causes.forget(instrument)
         self.early.pop(instrument, None)
         self.votes.pop(instrument, None)

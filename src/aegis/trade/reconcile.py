@@ -79,7 +79,7 @@ def reconcile(
     for instrument, report in reports.items():
         if report.qty_signed == 0 or book.is_busy(instrument):
             continue
-        if report.ts_event <= book.ended_ns.get(instrument, 0):
+        if _is_overtaken(book, report):
             facts.append(_overtaken(report))
         else:
             facts += _found(book, report, now_ns)
@@ -204,6 +204,13 @@ def _compare_price(
             again_s=None,
         )
     ]
+
+
+def _is_overtaken(book: "Book", report: PositionReport) -> bool:
+    # In hedge mode the other leg may be older than the end of the one we held.
+    ended_ns, side = book.ended.get(report.instrument_id, (0, None))
+    is_same = side is not None and report.qty_signed * side.sign > 0
+    return is_same and report.ts_event <= ended_ns
 
 
 def _overtaken(report: PositionReport) -> Fact:

@@ -149,8 +149,11 @@ BYBIT: dict[Kind, dict[str, Any]] = {
 """Those that Bybit's face, texts or ways give another shape."""
 CASES = [*(("binance", kind) for kind in Kind), *(("bybit", kind) for kind in BYBIT)]
 LOOKED_AFTER = {
-    "binance": Fault(kind=Kind.STREAM_CUT, at_s=61.0, venue="binance", target="/private"),
-    "bybit": Fault(kind=Kind.ANSWER_LOST, at_s=BEGIN_S, for_s=60.0, venue="bybit", target="entry"),
+    "binance": (Fault(kind=Kind.STREAM_CUT, at_s=61.0, venue="binance", target="/private"),),
+    "bybit": (
+        Fault(kind=Kind.ANSWER_LOST, at_s=BEGIN_S, for_s=60.0, venue="bybit", target="entry"),
+        Fault(kind=Kind.FRAMES_LOST, at_s=BEGIN_S, for_s=60.0, venue="bybit", target="account"),
+    ),
 }
 """Let the bot ask for its orders while they are new."""
 
@@ -170,7 +173,7 @@ def case_fault(venue: str, kind: Kind) -> Fault:
 def test_every_kind_strikes_and_is_logged(venue: str, kind: Kind, tmp_path: Path) -> None:
     """Its strike is in the log, at its time, on its venue; only a crash ends a process."""
     fault = case_fault(venue, kind)
-    looking = (LOOKED_AFTER[venue],) if kind is Kind.ORDERS_UNSEEN else ()
+    looking = LOOKED_AFTER[venue] if kind is Kind.ORDERS_UNSEEN else ()
     evidence = played(plan_of(fault, *looking, venue=venue), tmp_path)
 
     struck = [strike for strike in evidence.log.strikes if strike.kind is kind]

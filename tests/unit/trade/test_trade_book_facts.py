@@ -483,8 +483,8 @@ def test_a_row_older_than_the_fill_that_closed_it_is_no_position() -> None:
     assert isinstance(doubt, Mismatch)
     assert doubt.again_s is not None
     assert [] == list(book.positions)
-    found = book.reconcile(Venue.BINANCE, held("2", at_ns=10), 11)
-    assert [Mismatch, Opened] == kinds(found)
+    other_leg = book.reconcile(Venue.BINANCE, held("-2", at_ns=1), 11)
+    assert [Mismatch, Opened] == kinds(other_leg)
 
 
 @pytest.mark.parametrize("row", [{}, held("1"), held("3")], ids=["flat", "less", "more"])

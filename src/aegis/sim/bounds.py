@@ -172,7 +172,9 @@ def bound_of(evidence: Evidence, venue: str, span: Window) -> Bound:
     closes += sum(_retry_s(n) for n in range(min(unsent, 8)))
     closes += sum(_retry_s(n) for n in range(THIN_CLOSES)) if thin else 0.0
     unheard = sum("close" in each.what for each in evidence.struck(venue, LOST | UNSENT, span))
-    closes = max(closes, unheard * (UNHEARD_CLOSE_S + RETRY_MAX_S))
+    if unheard > 8:
+        # Nothing at all is answered: each close is given up before the next one leaves.
+        closes = max(closes, unheard * (UNHEARD_CLOSE_S + RETRY_MAX_S))
     return Bound(
         detect=_detect(evidence, venue, span, around, lost),
         hard=config.protection_hard_ms / 1000,

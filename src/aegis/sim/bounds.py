@@ -228,7 +228,7 @@ def _looks_fail_s(evidence: Evidence, venue: str, span: Window) -> float:
     """Return until when the questions of a look failed, from the span's beginning on."""
     failed = [
         strike.ts_ns
-        for strike in evidence.struck(venue, LOST, span)
+        for strike in evidence.struck(venue, LOST | UNSENT, span)
         if any(asked in strike.what for asked in LOOKS)
     ]
     return (max(failed) - span[0]) / NS_PER_S + LOOK_AGAIN_MAX_S if failed else 0.0
